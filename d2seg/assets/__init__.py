@@ -1,0 +1,7 @@
+"""The demo model and its images, shipped inside the package (see README.md beside this file)."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+DEMO_CONFIG_FILE = FOLDER / "nuclei.yaml"
+DEMO_IMAGES = FOLDER / "images"

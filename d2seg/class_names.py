@@ -1,0 +1,40 @@
+"""The names of the classes a model tells apart."""
+
+import json
+from pathlib import Path
+
+from safetensors import safe_open
+
+from d2seg.framework import CfgNode, MetadataCatalog, PathManager
+
+
+def class_names(cfg: CfgNode) -> list[str]:
+    """Find the class names of a model, in the order of its class indices.
+
+    They come from the first registered data set of ``DATASETS.TEST`` and ``DATASETS.TRAIN`` that
+    has as many ``thing_classes`` as the model has classes; else from the ``classes`` in the
+    metadata of safetensors weights; else they are ``class 0``, ``class 1`` and so on.
+
+    Args:
+        cfg: The model's config.
+    """
+    number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    registered = MetadataCatalog.list()
+    datasets = [name for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN) if name in registered]
+    candidates = [MetadataCatalog.get(name).get("thing_classes", None) for name in datasets]
+    candidates.append(_names_in_weights(cfg.MODEL.WEIGHTS))
+    for names in candidates:
+        if names is not None and len(names) == number:
+            return list(names)
+    return [f"class {index}" for index in range(number)]
+
+
+def _names_in_weights(weights: str) -> list[str] | None:
+    if not weights.endswith(".safetensors"):
+        return None
+    path = Path(PathManager.get_local_path(weights))
+    if not path.is_file():
+        return None
+    with safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get("classes")
+    return json.loads(text) if text else None

@@ -1,0 +1,92 @@
+"""The ``d2seg`` command: finds the subcommand, runs it, and turns errors into one line.
+
+Each subcommand is a module of this package with ``add_arguments(parser)`` and ``run(args) -> int``.
+Only the one that is asked for is imported, and it imports nothing heavy before it runs, so that
+``--help`` answers at once.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import ModuleType
+
+from d2seg import __version__
+
+COMMANDS = {
+    "demo": "run the shipped model on the shipped images and write a page that shows everything",
+    "features": "write intermediate features of a model for images",
+    "export": "write a model as a mobile file and verify it",
+    "doctor": "say what is installed, which framework serves, and whether it works",
+}
+
+USER_ERRORS = (ValueError, KeyError, TypeError, ImportError, OSError)
+"""What the project raises for bad input; anything else is a defect and keeps its traceback."""
+
+DEBUG_VARIABLE = "D2SEG_DEBUG"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        argv: The arguments after the command's name; ``sys.argv`` when None.
+
+    Returns:
+        The exit code: 0, or 1 after an error, told in one line on stderr. ``D2SEG_DEBUG=1`` shows
+        the traceback instead.
+
+    Raises:
+        SystemExit: With code 2 for arguments that cannot be parsed, 0 after ``--help``.
+    """
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    try:
+        command = _find_command(arguments)
+        parsed = _build_parser(command).parse_args(arguments)
+        return int(_command_module(parsed.command).run(parsed))
+    except USER_ERRORS as error:
+        if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
+            raise
+        print(f"d2seg: error: {describe_error(error)}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("d2seg: interrupted", file=sys.stderr)
+        return 130
+
+
+def describe_error(error: BaseException) -> str:
+    """Return an exception's message on one line, without Python's decoration of it."""
+    if isinstance(error, OSError) and error.strerror:
+        message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    elif isinstance(error, KeyError) and len(error.args) == 1:
+        message = str(error.args[0])  # str(KeyError) puts the message in quotes
+    else:
+        message = str(error)
+    return " ".join(message.split()) or type(error).__name__
+
+
+def _find_command(arguments: Sequence[str]) -> str | None:
+    """Return the subcommand named first; no option before it takes a value."""
+    first = next((a for a in arguments if not a.startswith("-")), None)
+    return first if first in COMMANDS else None
+
+
+def _build_parser(command: str | None) -> argparse.ArgumentParser:
+    """Make the parser, with the arguments of ``command`` only."""
+    parser = argparse.ArgumentParser(
+        prog="d2seg", description="Instance segmentation with detectron2's configs and checkpoints."
+    )
+    parser.add_argument("--version", action="version", version=f"d2seg {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        subparser = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        if name == command:
+            _command_module(name).add_arguments(subparser)
+    return parser
+
+
+def _command_module(name: str) -> ModuleType:
+    return import_module(f"d2seg.cli.{name}")

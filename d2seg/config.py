@@ -1,0 +1,56 @@
+"""Making a config the way every tool does: defaults, the plugin's keys, a file, overrides."""
+
+import os
+from collections.abc import Sequence
+
+from d2seg.framework import CfgNode, PathManager, get_cfg, model_zoo
+
+
+def add_d2seg_config(cfg: CfgNode) -> None:
+    """Add the plugin's own keys to ``cfg``; keys it already has keep their values."""
+    _add_section(cfg, "FEATURES", {"STAGES": ["backbone", "proposals", "mask_pooler"]})
+    # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
+    _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
+
+
+def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CfgNode:
+    """Return the config of a file with overrides applied, not frozen.
+
+    Args:
+        config_file: A file or address, or a name of the model zoo such as
+            ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``. A file wins over a name.
+        overrides: Full keys and values in turn, ``["MODEL.DEVICE", "cpu"]``.
+
+    Raises:
+        FileNotFoundError: Neither a file nor a name of the model zoo.
+        KeyError: A key does not exist.
+        ValueError: Not a config file, a value of the wrong type, or a key without a value.
+    """
+    cfg = get_cfg()
+    add_d2seg_config(cfg)
+    # No code in YAML, whichever framework reads it.
+    path = _find_config(os.fspath(config_file))
+    try:
+        cfg.merge_from_file(path, allow_unsafe=False)
+        cfg.merge_from_list(list(overrides))
+    except AssertionError as error:  # how yacs itself reports bad input
+        raise ValueError(str(error)) from error
+    return cfg
+
+
+def _find_config(name: str) -> str:
+    path = os.path.expanduser(name)
+    if "://" in path or PathManager.isfile(path):
+        return path
+    try:
+        return str(model_zoo.get_config_file(name))
+    except (ValueError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"Config '{name}' is neither a file nor a published config. {error}"
+        ) from error
+
+
+def _add_section(cfg: CfgNode, name: str, defaults: dict[str, object]) -> None:
+    section = cfg.setdefault(name, CfgNode())
+    for key, value in defaults.items():
+        section.setdefault(key, value)

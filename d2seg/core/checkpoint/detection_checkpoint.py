@@ -1,0 +1,143 @@
+"""The checkpointer of detection models."""
+
+import logging
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from fvcore.common.checkpoint import (
+    Checkpointer,
+    _IncompatibleKeys,
+    _strip_prefix_if_present,
+)
+from torch import Tensor, nn
+
+from d2seg.core.checkpoint.c2_model_loading import align_and_update_state_dicts
+from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
+from d2seg.core.checkpoint.fit import require_fit
+from d2seg.core.runtime.files import PathManager, replace_when_complete
+
+# Constants that a config or the code gives anyway; older checkpoints lack or have them.
+_OPTIONAL_IN_FILE = ("pixel_mean", "pixel_std")
+_OPTIONAL_IN_MODEL = "anchor_generator.cell_anchors"
+
+_HEURISTICS_QUERY = "?matching_heuristics=True"
+
+
+class DetectionCheckpointer(Checkpointer):
+    """Loads detectron2's and Detectron's checkpoints into a model, and saves detectron2's.
+
+    Args:
+        model: The model; one wrapped for parallel training is unwrapped.
+        save_dir: Folder to save to and to find the last checkpoint in.
+        save_to_disk: Whether to save at all; by default only the main process does.
+        checkpointables: Other objects with ``state_dict`` and ``load_state_dict``, by name.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        save_dir: str | os.PathLike[str] = "",
+        *,
+        save_to_disk: bool | None = None,
+        **checkpointables: Any,
+    ) -> None:
+        if save_to_disk is None:
+            save_to_disk = _is_main_process()
+        super().__init__(model, os.fspath(save_dir), save_to_disk=save_to_disk, **checkpointables)
+        self.path_manager = PathManager
+        self.logger = logging.getLogger(__name__)
+
+    def load(
+        self, path: str | os.PathLike[str] | None, checkpointables: list[str] | None = None
+    ) -> dict[str, Any]:
+        """Load a checkpoint into the model and the checkpointables.
+
+        Args:
+            path: A file or address; empty: nothing is loaded. ``?matching_heuristics=True`` after
+                it matches names by their longest suffix.
+            checkpointables: Which of the other objects to load; None: all that the file has.
+
+        Returns:
+            What the file holds beyond the model and the checkpointables loaded.
+
+        Raises:
+            FileNotFoundError: No such file, or it cannot be fetched.
+            ValueError: The file is not a checkpoint, or one of another model. The model is left as
+                it was.
+        """
+        address = os.fspath(path or "")
+        if not address:
+            self.logger.info("No checkpoint given; the model keeps its initial weights.")
+            return {}
+        self.logger.info("Loading %s ...", address)
+        checkpoint = self._load_file(find_checkpoint(address.removesuffix(_HEURISTICS_QUERY)))
+        if address.endswith(_HEURISTICS_QUERY):
+            checkpoint["matching_heuristics"] = True
+        checkpoint["model"] = self._match_names(checkpoint)
+        require_fit(checkpoint["model"], self.model.state_dict(), address)
+        self._log_incompatible_keys(self._load_model(checkpoint))
+        for name in self.checkpointables if checkpointables is None else checkpointables:
+            if name in checkpoint:
+                self.checkpointables[name].load_state_dict(checkpoint.pop(name))
+        return checkpoint
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Write ``name.pth`` with the model and the checkpointables, and tag it as the last one.
+
+        Args:
+            name: File name without suffix.
+            kwargs: More entries of the file.
+
+        Raises:
+            ValueError: ``name`` is a path.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        if os.path.basename(name) != name or not name:
+            raise ValueError(f"A checkpoint is saved by a plain file name, found '{name}'.")
+        states = {key: item.state_dict() for key, item in self.checkpointables.items()}
+        target = os.path.join(self.save_dir, f"{name}.pth")
+        self.logger.info("Saving %s", target)
+        with replace_when_complete(target) as temporary:
+            torch.save({"model": self.model.state_dict(), **states, **kwargs}, temporary)
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Write to ``last_checkpoint`` which file of the folder is the last one."""
+        with replace_when_complete(os.path.join(self.save_dir, "last_checkpoint")) as temporary:
+            temporary.write_text(last_filename_basename)
+
+    def _load_file(self, f: str) -> dict[str, Any]:
+        return read_checkpoint(f)
+
+    def _match_names(self, checkpoint: dict[str, Any]) -> dict[str, Tensor]:
+        """Return the checkpoint's tensors under the names of the model."""
+        state_dict: dict[str, Tensor] = checkpoint["model"]
+        _strip_prefix_if_present(state_dict, "module.")
+        self._convert_ndarray_to_tensor(state_dict)
+        if not checkpoint.get("matching_heuristics", False):
+            return state_dict  # its metadata tells modules which version wrote it
+        return align_and_update_state_dicts(
+            self.model.state_dict(), state_dict, checkpoint.get("__author__") == "Caffe2"
+        )
+
+    def _load_model(self, checkpoint: Any) -> _IncompatibleKeys:
+        incompatible = super()._load_model(checkpoint)
+        missing = [key for key in incompatible.missing_keys if key not in _OPTIONAL_IN_FILE]
+        unexpected = [key for key in incompatible.unexpected_keys if _OPTIONAL_IN_MODEL not in key]
+        return _IncompatibleKeys(missing, unexpected, incompatible.incorrect_shapes)
+
+    def _log_incompatible_keys(self, incompatible: _IncompatibleKeys) -> None:
+        counts = [len(keys) for keys in incompatible]
+        if any(counts):
+            self.logger.warning(
+                "The checkpoint lacks %d keys of the model, has %d others; %d differ in shape.",
+                *counts,
+            )
+        super()._log_incompatible_keys(incompatible)
+
+
+def _is_main_process() -> bool:
+    return not (dist.is_available() and dist.is_initialized()) or dist.get_rank() == 0

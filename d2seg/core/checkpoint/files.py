@@ -1,0 +1,124 @@
+"""Reading checkpoint files: ``.pth``, ``.pkl`` and ``.safetensors`` become one kind of dict."""
+
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from d2seg.core.checkpoint.restricted_pickle import RefusedNameError, restricted_loads
+from d2seg.core.runtime.files import PathManager
+
+
+def find_checkpoint(address: str) -> str:
+    """Return the local file of an address, downloading it if need be.
+
+    Raises:
+        FileNotFoundError: There is no such file, or it cannot be fetched.
+    """
+    try:
+        path = str(PathManager.get_local_path(address))
+    except OSError as error:
+        raise FileNotFoundError(
+            f"Checkpoint '{address}' cannot be fetched: {_first_line(error)}. Check the address "
+            "and the network, or give a local file (MODEL.WEIGHTS)."
+        ) from error
+    if not Path(path).is_file():
+        kind = "is a folder; name the file in it" if Path(path).is_dir() else "does not exist"
+        raise FileNotFoundError(f"Checkpoint '{address}' {kind} (MODEL.WEIGHTS).")
+    return path
+
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """Read a checkpoint file without running anything it contains.
+
+    Args:
+        path: A local file. ``.pkl`` is a pickle of arrays, ``.safetensors`` what it says, and any
+            other suffix a file of ``torch.save``.
+
+    Returns:
+        ``model`` (name to tensor or array) and whatever else the file holds. Files with Caffe2
+        names get ``__author__`` "Caffe2" and ``matching_heuristics`` True.
+
+    Raises:
+        ValueError: The file is truncated, of another kind, or refers to code.
+    """
+    readers = {".pkl": _read_pickle, ".safetensors": _read_safetensors}
+    checkpoint = readers.get(Path(path).suffix, _read_torch)(path)
+    if not isinstance(checkpoint["model"], dict):
+        raise ValueError(f"Checkpoint '{path}' holds no dict of names to tensors under 'model'.")
+    strange = [name for name, value in checkpoint["model"].items() if not _is_numeric(value)]
+    if strange:
+        raise ValueError(
+            f"Checkpoint '{path}' holds no state dict of a model: {len(strange)} of its "
+            f"{len(checkpoint['model'])} entries are not tensors, such as {strange[0]!r}."
+        )
+    return checkpoint
+
+
+def _read_torch(path: str) -> dict[str, Any]:
+    try:
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises six types, as the place of the damage decides
+        raise _unreadable(path, error) from error
+    return _with_model(loaded, path)
+
+
+def _read_pickle(path: str) -> dict[str, Any]:
+    try:
+        loaded = restricted_loads(Path(path).read_bytes())
+    except pickle.UnpicklingError as error:
+        raise _unreadable(path, error) from error
+    if isinstance(loaded, Mapping) and "model" in loaded and "__author__" in loaded:
+        return dict(loaded)
+    blobs = loaded.get("blobs", loaded) if isinstance(loaded, Mapping) else None
+    if not isinstance(blobs, Mapping):
+        raise ValueError(f"Checkpoint '{path}' must hold a dict, found {type(loaded).__name__}.")
+    model = {name: blob for name, blob in blobs.items() if not str(name).endswith("_momentum")}
+    return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
+
+
+def _read_safetensors(path: str) -> dict[str, Any]:
+    try:
+        return {"model": load_file(path)}
+    except SafetensorError as error:
+        raise _unreadable(path, error) from error
+
+
+def _with_model(loaded: Any, path: str) -> dict[str, Any]:
+    if not isinstance(loaded, Mapping):
+        raise ValueError(
+            f"Checkpoint '{path}' must hold a state dict, found {type(loaded).__name__}; save "
+            "model.state_dict()."
+        )
+    return dict(loaded) if "model" in loaded else {"model": loaded}
+
+
+def _is_numeric(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind in "biufc"
+    return isinstance(value, torch.Tensor)
+
+
+def _unreadable(path: str, error: Exception) -> ValueError:
+    refused = error.name if isinstance(error, RefusedNameError) else _refused_by_torch(str(error))
+    if refused:
+        reason = f"it refers to '{refused}', and only tensors, arrays and plain containers are read"
+    else:
+        reason = "it is truncated, or not a checkpoint"
+    return ValueError(f"Checkpoint '{path}' cannot be read: {reason}.")
+
+
+def _refused_by_torch(message: str) -> str | None:
+    """Return the one useful word of torch's page of advice: the name it would not import."""
+    found = re.search(r"unsupported (?:global: )?global (\S+)", message, re.IGNORECASE)
+    return found[1] if found else None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().split("\n")[0] or type(error).__name__).rstrip(".")

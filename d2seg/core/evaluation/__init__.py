@@ -1,0 +1,20 @@
+"""Measuring predictions against annotations."""
+
+from d2seg.core.evaluation.coco_evaluation import COCOEvaluator, instances_to_coco_json
+from d2seg.core.evaluation.evaluator import (
+    DatasetEvaluator,
+    DatasetEvaluators,
+    inference_context,
+    inference_on_dataset,
+)
+from d2seg.core.evaluation.testing import print_csv_format
+
+__all__ = [
+    "COCOEvaluator",
+    "DatasetEvaluator",
+    "DatasetEvaluators",
+    "inference_context",
+    "inference_on_dataset",
+    "instances_to_coco_json",
+    "print_csv_format",
+]

@@ -1,0 +1,35 @@
+"""Building blocks of networks, under detectron2's public names."""
+
+from d2seg.core.layers.batch_norm import FrozenBatchNorm2d, LayerNorm2d, get_norm
+from d2seg.core.layers.blocks import CNNBlockBase
+from d2seg.core.layers.mask_ops import paste_masks_in_image
+from d2seg.core.layers.nms import batched_nms
+from d2seg.core.layers.roi_align import ROIAlign
+from d2seg.core.layers.shape_spec import ShapeSpec
+from d2seg.core.layers.wrappers import (
+    Conv2d,
+    ConvTranspose2d,
+    Linear,
+    cat,
+    cross_entropy,
+    interpolate,
+    nonzero_tuple,
+)
+
+__all__ = [
+    "CNNBlockBase",
+    "Conv2d",
+    "ConvTranspose2d",
+    "FrozenBatchNorm2d",
+    "LayerNorm2d",
+    "Linear",
+    "ROIAlign",
+    "ShapeSpec",
+    "batched_nms",
+    "cat",
+    "cross_entropy",
+    "get_norm",
+    "interpolate",
+    "nonzero_tuple",
+    "paste_masks_in_image",
+]

@@ -1,0 +1,147 @@
+"""Normalisation layers and their names in configs."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+NormFactory = Callable[[int], nn.Module]
+
+
+class FrozenBatchNorm2d(nn.Module):
+    """Batch norm whose statistics and affine parameters are fixed buffers.
+
+    Its state has the names of ``torch.nn.BatchNorm2d``, so either loads the other's weights. The
+    batch counter is there only in a layer that was made from a trainable one, as in detectron2.
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+    """
+
+    weight: Tensor
+    bias: Tensor
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor | None
+
+    def __init__(self, num_features: int, eps: float = 1e-5) -> None:
+        super().__init__()
+        self.num_features = num_features
+        self.eps = eps
+        self.register_buffer("weight", torch.ones(num_features))
+        self.register_buffer("bias", torch.zeros(num_features))
+        self.register_buffer("running_mean", torch.zeros(num_features))
+        self.register_buffer("running_var", torch.ones(num_features) - eps)
+        self.register_buffer("num_batches_tracked", None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) float with the fixed statistics."""
+        if not x.requires_grad:
+            return F.batch_norm(
+                x,
+                self.running_mean,
+                self.running_var,
+                self.weight,
+                self.bias,
+                training=False,
+                eps=self.eps,
+            )
+        # As multiply and add the backward pass keeps no gradients of the fixed parameters.
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        shift = self.bias - self.running_mean * scale
+        return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        if self.num_batches_tracked is None:
+            # The one entry of a trainable batch norm that has no meaning here.
+            state_dict.pop(prefix + "num_batches_tracked", None)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(model)``."""
+        return f"{self.num_features}, eps={self.eps}"
+
+    @classmethod
+    def convert_frozen_batchnorm(cls, module: nn.Module) -> nn.Module:
+        """Replace every trainable batch norm in a module by a frozen one of the same values.
+
+        Args:
+            module: Changed in place, unless it is a batch norm itself.
+
+        Returns:
+            The module, or the frozen layer that replaces it.
+        """
+        if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
+            frozen = cls(module.num_features, module.eps)
+            frozen.num_batches_tracked = module.num_batches_tracked
+            frozen.to(next(module.buffers()).device)
+            frozen.load_state_dict(module.state_dict())
+            return frozen
+        for name, child in module.named_children():
+            replacement = cls.convert_frozen_batchnorm(child)
+            if replacement is not child:
+                setattr(module, name, replacement)
+        return module
+
+
+class LayerNorm2d(nn.Module):
+    """Layer norm over the channels of each pixel of (B, C, H, W).
+
+    Args:
+        num_features: Number of channels C.
+        eps: Added to the variance.
+    """
+
+    def __init__(self, num_features: int, eps: float = 1e-6) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(num_features))
+        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) float."""
+        last = x.permute(0, 2, 3, 1)
+        normed = F.layer_norm(last, self.weight.shape, self.weight, self.bias, self.eps)
+        return normed.permute(0, 3, 1, 2)
+
+
+def _group_norm(channels: int) -> nn.Module:
+    if channels % 32:
+        raise ValueError(
+            f"NORM 'GN' splits channels into 32 groups, but a layer has {channels}; "
+            "use a multiple of 32 or another norm."
+        )
+    return nn.GroupNorm(32, channels)
+
+
+_NORMS: dict[str, NormFactory] = {
+    "BN": nn.BatchNorm2d,
+    "SyncBN": nn.SyncBatchNorm,
+    "nnSyncBN": nn.SyncBatchNorm,
+    "naiveSyncBN": nn.SyncBatchNorm,
+    "FrozenBN": FrozenBatchNorm2d,
+    "GN": _group_norm,
+    "LN": LayerNorm2d,
+}
+
+
+def get_norm(norm: str | NormFactory | None, out_channels: int) -> nn.Module | None:
+    """Build the normalisation layer that a config names.
+
+    Args:
+        norm: A name, a function from the number of channels to a layer, or "" / None for none.
+        out_channels: Number of channels.
+
+    Raises:
+        ValueError: The name is not known.
+    """
+    if not norm:
+        return None
+    if not isinstance(norm, str):
+        return norm(out_channels)
+    if norm not in _NORMS:
+        raise ValueError(f"NORM is '{norm}', but must be '' or one of {', '.join(_NORMS)}.")
+    return _NORMS[norm](out_channels)

@@ -1,0 +1,62 @@
+"""PyTorch layers with the small extras that detectron2's public API gives them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ConvTranspose2d = nn.ConvTranspose2d
+Linear = nn.Linear
+interpolate = F.interpolate
+
+
+class Conv2d(nn.Conv2d):
+    """Convolution followed by an optional norm and an optional activation.
+
+    Args:
+        *args: As of ``torch.nn.Conv2d``.
+        norm: Applied to the output of the convolution.
+        activation: Applied last.
+        **kwargs: As of ``torch.nn.Conv2d``.
+    """
+
+    def __init__(
+        self,
+        *args: Any,
+        norm: nn.Module | None = None,
+        activation: Callable[[Tensor], Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.norm = norm
+        self.activation = activation
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (B, C_in, H, W) to (B, C_out, H', W')."""
+        x = self._conv_forward(x, self.weight, self.bias)
+        if self.norm is not None:
+            x = self.norm(x)
+        if self.activation is not None:
+            x = self.activation(x)
+        return x
+
+
+def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
+    """Concatenate tensors; a single one is returned as it is, without a copy."""
+    return tensors[0] if len(tensors) == 1 else torch.cat(list(tensors), dim)
+
+
+def cross_entropy(
+    logits: Tensor, target: Tensor, *, reduction: str = "mean", **kwargs: Any
+) -> Tensor:
+    """Compute cross entropy that is 0 (with a gradient of 0) where there is nothing to average."""
+    if target.numel() == 0 and reduction == "mean":
+        return logits.sum() * 0.0
+    return F.cross_entropy(logits, target, reduction=reduction, **kwargs)
+
+
+def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
+    """Return the indices of the nonzero entries, one (N,) int64 tensor for each dimension."""
+    return x.nonzero(as_tuple=True)

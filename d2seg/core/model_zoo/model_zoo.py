@@ -1,0 +1,102 @@
+"""Look-up of published configs, their weights, and models made of both."""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from d2seg.core.checkpoint import DetectionCheckpointer
+from d2seg.core.config import CfgNode, get_cfg
+from d2seg.core.modeling import build_model
+from d2seg.core.runtime.files import ZOO_ADDRESS
+
+# Where detectron2 publishes the trained weights, below ZOO_ADDRESS/<config name>/.
+_TRAINED = {
+    "COCO-Detection/faster_rcnn_R_50_FPN_1x": "137257794/model_final_b275ba.pkl",
+    "COCO-Detection/faster_rcnn_R_50_FPN_3x": "137849458/model_final_280758.pkl",
+    "COCO-Detection/faster_rcnn_R_101_FPN_3x": "137851257/model_final_f6e8b1.pkl",
+    "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x": "139173657/model_final_68b088.pkl",
+    "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x": "137260431/model_final_a54504.pkl",
+    "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x": "137849600/model_final_f10217.pkl",
+    "COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x": "138205316/model_final_a3ec72.pkl",
+    "COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x": "139653917/model_final_2d9806.pkl",
+    "Misc/mask_rcnn_R_50_FPN_3x_gn": "138602888/model_final_dc5d9e.pkl",
+    "Misc/mask_rcnn_R_50_FPN_3x_syncbn": "169527823/model_final_3b3c51.pkl",
+    "Misc/scratch_mask_rcnn_R_50_FPN_3x_gn": "138602908/model_final_01ca85.pkl",
+}
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def get_config_file(config_path: str) -> str:
+    """Return the file of a published config.
+
+    Args:
+        config_path: Its name, such as ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``.
+
+    Raises:
+        ValueError: There is none of this name.
+    """
+    folder = _config_folder()
+    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.yaml")}
+    if config_path not in names:
+        raise ValueError(_unknown("config", config_path, names))
+    return str(names[config_path])
+
+
+def get_checkpoint_url(config_path: str) -> str:
+    """Return the address of the weights that were trained with a published config.
+
+    Args:
+        config_path: Name of the config, with or without ``.yaml``.
+
+    Raises:
+        ValueError: No trained weights are published under this name.
+    """
+    name = config_path.removesuffix(".yaml")
+    if name not in _TRAINED:
+        raise ValueError(_unknown("trained model", config_path, (f"{n}.yaml" for n in _TRAINED)))
+    return f"{ZOO_ADDRESS}{name}/{_TRAINED[name]}"
+
+
+def get_config(config_path: str, trained: bool = False) -> CfgNode:
+    """Return a published config; ``trained`` points MODEL.WEIGHTS at its trained weights."""
+    cfg = get_cfg()
+    cfg.merge_from_file(get_config_file(config_path))
+    if trained:
+        cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
+    return cfg
+
+
+def get(config_path: str, trained: bool = False, device: str | None = None) -> nn.Module:
+    """Return the model of a published config with its weights, in training mode.
+
+    Args:
+        config_path: Name of the config.
+        trained: Load the trained weights; else those the config starts training from.
+        device: Where to put the model; by default the config's device, or the CPU without a GPU.
+    """
+    cfg = get_config(config_path, trained)
+    if device is None and not torch.cuda.is_available():
+        device = "cpu"
+    if device is not None:
+        cfg.MODEL.DEVICE = device
+    model: nn.Module = build_model(cfg)
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    return model
+
+
+def _config_folder() -> Path:
+    """Return the configs of the installed package, or those at the top of a checkout."""
+    installed = _PACKAGE / "configs"
+    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
+
+
+def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    same_file = [candidate for candidate in names if candidate.endswith(f"/{name}")]
+    nearest = same_file or difflib.get_close_matches(name, names, n=3, cutoff=0.3)
+    hint = f"; nearest: {', '.join(nearest)}" if nearest else ""
+    return f"The model zoo has no {kind} '{name}'{hint}."

@@ -1,0 +1,116 @@
+"""Anchors for every level of a feature pyramid."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from d2seg.core.config import configurable
+from d2seg.core.layers import ShapeSpec
+from d2seg.core.ops.anchors import cell_anchors, grid_anchors
+from d2seg.core.runtime.registry import Registry
+from d2seg.core.structures import Boxes
+
+ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR")
+
+
+class _Buffers(nn.Module):
+    """A list of tensors that move with the model and are not saved: they follow from the config."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        super().__init__()
+        for index, tensor in enumerate(tensors):
+            self.register_buffer(str(index), tensor, persistent=False)
+
+    def __len__(self) -> int:
+        return len(self._buffers)
+
+    def __iter__(self) -> Any:
+        return iter(self._buffers.values())
+
+    def __getitem__(self, index: int) -> Tensor:
+        return list(self)[index]
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class DefaultAnchorGenerator(nn.Module):
+    """Anchors of given sizes and aspect ratios, centred on every cell of every level.
+
+    Args:
+        sizes: Square roots of anchor areas in pixels: one list for each level, or one for all.
+        aspect_ratios: Height over width: one list for each level, or one for all.
+        strides: Pixels between cells, for each level.
+        offset: Position of the first centre in strides, in [0, 1).
+    """
+
+    box_dim = 4
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[Sequence[float]],
+        aspect_ratios: Sequence[Sequence[float]],
+        strides: Sequence[int],
+        offset: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if not 0.0 <= offset < 1.0:
+            raise ValueError(f"MODEL.ANCHOR_GENERATOR.OFFSET is {offset}, but must be in [0, 1).")
+        self.strides = list(strides)
+        self.num_features = len(self.strides)
+        self.offset = offset
+        per_level_sizes = _for_each_level("SIZES", sizes, self.num_features)
+        per_level_ratios = _for_each_level("ASPECT_RATIOS", aspect_ratios, self.num_features)
+        self.cell_anchors = _Buffers(
+            [
+                cell_anchors(list(map(float, level_sizes)), list(map(float, ratios)))
+                for level_sizes, ratios in zip(per_level_sizes, per_level_ratios, strict=True)
+            ]
+        )
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        """Map config keys to arguments."""
+        return {
+            "sizes": cfg.MODEL.ANCHOR_GENERATOR.SIZES,
+            "aspect_ratios": cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS,
+            "strides": [shape.stride for shape in input_shape],
+            "offset": cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
+        }
+
+    @property
+    def num_anchors(self) -> list[int]:
+        """How many anchors a cell of each level has."""
+        return [len(cell) for cell in self.cell_anchors]
+
+    num_cell_anchors = num_anchors
+
+    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
+        """Lay anchors over the feature maps (B, C, H_l, W_l).
+
+        Returns:
+            For each level Boxes of length H_l * W_l * A_l, ordered (y, x, anchor).
+        """
+        return [
+            Boxes(grid_anchors(cell, (feature.shape[-2], feature.shape[-1]), stride, self.offset))
+            for cell, feature, stride in zip(self.cell_anchors, features, self.strides, strict=True)
+        ]
+
+
+def build_anchor_generator(cfg: Any, input_shape: list[ShapeSpec]) -> nn.Module:
+    """Build the generator that ``MODEL.ANCHOR_GENERATOR.NAME`` names."""
+    return ANCHOR_GENERATOR_REGISTRY.get(cfg.MODEL.ANCHOR_GENERATOR.NAME)(cfg, input_shape)
+
+
+def _for_each_level(key: str, values: Sequence[Any], num_levels: int) -> Sequence[Sequence[float]]:
+    if values and not isinstance(values[0], Sequence):
+        values = [values]
+    if len(values) == 1:
+        return list(values) * num_levels
+    if len(values) != num_levels:
+        raise ValueError(
+            f"MODEL.ANCHOR_GENERATOR.{key} has {len(values)} lists, but there are {num_levels} "
+            "feature levels; give one list for each level, or one for all."
+        )
+    return values

@@ -1,0 +1,38 @@
+"""What every backbone offers."""
+
+from abc import ABCMeta, abstractmethod
+
+from torch import Tensor, nn
+
+from d2seg.core.layers import ShapeSpec
+
+
+class Backbone(nn.Module, metaclass=ABCMeta):
+    """Maps images to named feature maps."""
+
+    _out_features: list[str]
+    _out_feature_channels: dict[str, int]
+    _out_feature_strides: dict[str, int]
+
+    @abstractmethod
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        """Map (B, 3, H, W) float to name -> (B, C, H / stride, W / stride)."""
+
+    @property
+    def size_divisibility(self) -> int:
+        """What the height and width of the input must be multiples of; 0 for anything."""
+        return 0
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        """Further wishes about padding, for ``ImageList.from_tensors``."""
+        return {}
+
+    def output_shape(self) -> dict[str, ShapeSpec]:
+        """Return channels and stride of every output."""
+        return {
+            name: ShapeSpec(
+                channels=self._out_feature_channels[name], stride=self._out_feature_strides[name]
+            )
+            for name in self._out_features
+        }

@@ -1,0 +1,92 @@
+"""Region pooling from one or several feature levels."""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from d2seg.core.ops.pooling import pool_multilevel
+from d2seg.core.structures import Boxes
+
+_ALIGNED = {"ROIAlignV2": True, "ROIAlign": False}
+
+
+class ROIPooler(nn.Module):
+    """Pools each box from the feature level that fits its size.
+
+    Args:
+        output_size: Height and width of the pooled squares.
+        scales: For each level 1 / stride; neighbouring levels differ by a factor of two.
+        sampling_ratio: Samples per bin and axis; 0 adapts to the box size.
+        pooler_type: ``ROIAlignV2`` (pixel centres at half coordinates) or ``ROIAlign``.
+        canonical_box_size: Square root of the box area that belongs on ``canonical_level``.
+        canonical_level: log2 of the stride of the level for that area.
+    """
+
+    def __init__(
+        self,
+        output_size: int | tuple[int, int],
+        scales: Sequence[float],
+        sampling_ratio: int,
+        pooler_type: str,
+        canonical_box_size: int = 224,
+        canonical_level: int = 4,
+    ) -> None:
+        super().__init__()
+        side = output_size if isinstance(output_size, int) else output_size[0]
+        if not isinstance(output_size, int) and output_size[0] != output_size[1]:
+            raise ValueError(f"ROIPooler pools squares, but output_size is {tuple(output_size)}.")
+        if pooler_type not in _ALIGNED:
+            raise ValueError(
+                f"POOLER_TYPE is '{pooler_type}', but must be one of {', '.join(_ALIGNED)}."
+            )
+        self.output_size = (side, side)
+        self.scales = [float(scale) for scale in scales]
+        self.sampling_ratio = sampling_ratio
+        self.pooler_type = pooler_type
+        self.aligned = _ALIGNED[pooler_type]
+        self.canonical_box_size = canonical_box_size
+        self.canonical_level = canonical_level
+        self.min_level, self.max_level = _level_range(self.scales)
+
+    def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+        """Pool the boxes of all images.
+
+        Args:
+            x: For each level (B, C, H_l, W_l) float.
+            box_lists: For each of the B images its Boxes, in pixels of the network input.
+
+        Returns:
+            (R, C, S, S) float, the regions of all images one after the other.
+        """
+        if len(x) != len(self.scales):
+            raise ValueError(f"ROIPooler has {len(self.scales)} levels, but got {len(x)} features.")
+        if len(box_lists) != x[0].shape[0]:
+            raise ValueError(
+                f"ROIPooler got features of {x[0].shape[0]} images, but boxes of {len(box_lists)}."
+            )
+        counts = torch.tensor([len(boxes) for boxes in box_lists], device=x[0].device)
+        images = torch.arange(len(box_lists), device=x[0].device).repeat_interleave(counts)
+        return pool_multilevel(
+            list(x),
+            torch.cat([boxes.tensor for boxes in box_lists]),
+            images,
+            self.output_size[0],
+            self.scales,
+            self.sampling_ratio,
+            self.aligned,
+            float(self.canonical_box_size),
+            self.canonical_level,
+        )
+
+
+def _level_range(scales: list[float]) -> tuple[int, int]:
+    levels = [-math.log2(scale) for scale in scales]
+    first = round(levels[0])
+    if levels != [float(first + index) for index in range(len(levels))]:
+        raise ValueError(
+            f"ROIPooler needs strides that are powers of two and double from level to level, "
+            f"but got {[1 / scale for scale in scales]}."
+        )
+    return first, first + len(levels) - 1

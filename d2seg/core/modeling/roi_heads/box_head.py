@@ -1,0 +1,99 @@
+"""Layers from pooled regions to the features of boxes."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch.nn.functional as F
+from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
+from torch import Tensor, nn
+
+from d2seg.core.config import configurable
+from d2seg.core.layers import Conv2d, ShapeSpec, get_norm
+from d2seg.core.runtime.registry import Registry
+
+ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD")
+"""Classes called with ``(cfg, input_shape)`` that have an ``output_shape``."""
+
+
+@ROI_BOX_HEAD_REGISTRY.register()
+class FastRCNNConvFCHead(nn.Module):
+    """3x3 convolutions, then fully connected layers, each followed by a ReLU.
+
+    Args:
+        input_shape: Channels, height and width of the pooled regions.
+        conv_dims: Channels of each convolution.
+        fc_dims: Width of each fully connected layer.
+        conv_norm: Norm of the convolutions, as of `d2seg.core.layers.get_norm`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        conv_dims: Sequence[int],
+        fc_dims: Sequence[int],
+        conv_norm: Any = "",
+    ) -> None:
+        super().__init__()
+        if not conv_dims and not fc_dims:
+            raise ValueError(
+                "MODEL.ROI_BOX_HEAD has NUM_CONV 0 and NUM_FC 0, but needs at least one layer."
+            )
+        channels = input_shape.channels or 0
+        self.conv_norm_relus: list[nn.Module] = []
+        for index, width in enumerate(conv_dims, start=1):
+            conv = Conv2d(
+                channels,
+                width,
+                3,
+                padding=1,
+                bias=not conv_norm,
+                norm=get_norm(conv_norm, width),
+                activation=F.relu,
+            )
+            c2_msra_fill(conv)
+            self.add_module(f"conv{index}", conv)
+            self.conv_norm_relus.append(conv)
+            channels = width
+        self._output_shape = ShapeSpec(channels, input_shape.height, input_shape.width)
+        self.fcs: list[nn.Module] = []
+        features = channels * (input_shape.height or 1) * (input_shape.width or 1)
+        for index, width in enumerate(fc_dims, start=1):
+            linear = nn.Linear(features, width)
+            c2_xavier_fill(linear)
+            self.add_module(f"fc{index}", linear)
+            self.fcs.append(linear)
+            features = width
+            self._output_shape = ShapeSpec(channels=width)
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Map config keys to arguments."""
+        head = cfg.MODEL.ROI_BOX_HEAD
+        return {
+            "input_shape": input_shape,
+            "conv_dims": [head.CONV_DIM] * head.NUM_CONV,
+            "fc_dims": [head.FC_DIM] * head.NUM_FC,
+            "conv_norm": head.NORM,
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map (R, C, S, S) to (R, D), or to (R, D, S, S) without fully connected layers."""
+        for conv in self.conv_norm_relus:
+            x = conv(x)
+        if self.fcs:
+            x = x.flatten(1)
+        for linear in self.fcs:
+            x = F.relu(linear(x))
+        return x
+
+    @property
+    def output_shape(self) -> ShapeSpec:
+        """Shape of the features of one box."""
+        return self._output_shape
+
+
+def build_box_head(cfg: Any, input_shape: ShapeSpec) -> nn.Module:
+    """Build the head that ``MODEL.ROI_BOX_HEAD.NAME`` names."""
+    return ROI_BOX_HEAD_REGISTRY.get(cfg.MODEL.ROI_BOX_HEAD.NAME)(cfg, input_shape)

@@ -1,0 +1,170 @@
+"""Masks of regions (Mask R-CNN, arXiv:1703.06870)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from fvcore.nn.weight_init import c2_msra_fill
+from torch import Tensor, nn
+
+from d2seg.core.config import configurable
+from d2seg.core.layers import Conv2d, ShapeSpec, get_norm
+from d2seg.core.modeling.losses import Losses, share
+from d2seg.core.ops.masks import mask_probabilities
+from d2seg.core.runtime.registry import Registry
+from d2seg.core.structures import Instances
+
+ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD")
+"""Classes called with ``(cfg, input_shape)``; see `BaseMaskRCNNHead`."""
+
+
+class BaseMaskRCNNHead(nn.Module):
+    """Turns mask logits, which a subclass computes in ``layers``, into a loss or into masks.
+
+    Args:
+        loss_weight: Weight of ``loss_mask``.
+        vis_period: Accepted as in detectron2; models here never draw.
+    """
+
+    @configurable
+    def __init__(self, *, loss_weight: float = 1.0, vis_period: int = 0) -> None:
+        super().__init__()
+        self.loss_weight = loss_weight
+        self.vis_period = vis_period
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Map config keys to arguments."""
+        return {"vis_period": cfg.VIS_PERIOD}
+
+    def forward(self, x: Tensor, instances: list[Instances]) -> Any:
+        """Compute the loss in training, the masks otherwise.
+
+        Args:
+            x: (R, C, S, S) float, pooled regions of all images.
+            instances: R of them over all images; in training with ``proposal_boxes``,
+                ``gt_classes`` and ``gt_masks``, otherwise with ``pred_classes``.
+
+        Returns:
+            In training Losses; otherwise the instances with ``pred_masks`` (N, 1, h, w)
+            probabilities added.
+        """
+        logits = self.layers(x)
+        if self.training:
+            return mask_loss(logits, instances).weighted(self.loss_weight)
+        classes = [i.pred_classes for i in instances]
+        probs = mask_probabilities(logits, torch.cat(classes))
+        for one, masks in zip(instances, probs.split([len(i) for i in instances]), strict=True):
+            one.pred_masks = masks
+        return instances
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map (R, C, S, S) to mask logits (R, K or 1, h, w)."""
+        raise NotImplementedError(f"{type(self).__name__} must define layers().")
+
+
+@ROI_MASK_HEAD_REGISTRY.register()
+class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
+    """3x3 convolutions, one upsampling by two, and a 1x1 convolution to a mask for each class.
+
+    Args:
+        input_shape: Channels of the pooled regions.
+        num_classes: K; 1 for class-agnostic masks.
+        conv_dims: Channels of each 3x3 convolution, and last those of the upsampling.
+        conv_norm: Norm of the 3x3 convolutions, as of `d2seg.core.layers.get_norm`.
+        **kwargs: As of `BaseMaskRCNNHead`.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        input_shape: ShapeSpec,
+        *,
+        num_classes: int,
+        conv_dims: Sequence[int],
+        conv_norm: Any = "",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        channels = input_shape.channels or 0
+        self.conv_norm_relus: list[nn.Module] = []
+        for index, width in enumerate(conv_dims[:-1], start=1):
+            conv = Conv2d(
+                channels,
+                width,
+                3,
+                padding=1,
+                bias=not conv_norm,
+                norm=get_norm(conv_norm, width),
+                activation=F.relu,
+            )
+            c2_msra_fill(conv)
+            self.add_module(f"mask_fcn{index}", conv)
+            self.conv_norm_relus.append(conv)
+            channels = width
+        self.deconv = nn.ConvTranspose2d(channels, conv_dims[-1], 2, stride=2)
+        c2_msra_fill(self.deconv)
+        self.predictor = nn.Conv2d(conv_dims[-1], num_classes, 1)
+        nn.init.normal_(self.predictor.weight, std=0.001)
+        nn.init.zeros_(self.predictor.bias)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
+        """Map config keys to arguments."""
+        head = cfg.MODEL.ROI_MASK_HEAD
+        return {
+            **super().from_config(cfg, input_shape),
+            "input_shape": input_shape,
+            "num_classes": 1 if head.CLS_AGNOSTIC_MASK else cfg.MODEL.ROI_HEADS.NUM_CLASSES,
+            "conv_dims": [head.CONV_DIM] * (head.NUM_CONV + 1),
+            "conv_norm": head.NORM,
+        }
+
+    def layers(self, x: Tensor) -> Tensor:
+        """Map (R, C, S, S) to mask logits (R, K or 1, 2S, 2S)."""
+        for conv in self.conv_norm_relus:
+            x = conv(x)
+        return self.predictor(F.relu(self.deconv(x)))
+
+
+def mask_loss(logits: Tensor, instances: Sequence[Instances]) -> Losses:
+    """Compute ``loss_mask``: binary cross entropy of each region's own class (section 3).
+
+    Args:
+        logits: (R, K or 1, S, S) float.
+        instances: With ``proposal_boxes``, ``gt_classes`` and ``gt_masks``; R of them in all.
+    """
+    side = logits.shape[-1]
+    targets = [
+        one.gt_masks.crop_and_resize(one.proposal_boxes.tensor, side).to(logits.device)
+        for one in instances
+        if len(one)
+    ]
+    if not targets:
+        return Losses({"loss_mask": logits.sum() * 0.0})
+    target = torch.cat(targets)  # [R,S,S] bool
+    if logits.shape[1] == 1:
+        chosen = logits[:, 0]
+    else:
+        classes = torch.cat([one.gt_classes for one in instances if len(one)])
+        chosen = logits[torch.arange(len(logits), device=logits.device), classes]
+    loss = F.binary_cross_entropy_with_logits(chosen, target.to(chosen.dtype))
+    return Losses({"loss_mask": loss}, mask_metrics(chosen.detach() > 0, target))
+
+
+def mask_metrics(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Measure pixel accuracy, false positives and false negatives of masks (R, S, S) bool."""
+    num_positive = target.sum()
+    return {
+        "mask_rcnn/accuracy": (predicted == target).float().mean(),
+        "mask_rcnn/false_positive": share(
+            (predicted & ~target).sum(), target.numel() - num_positive
+        ),
+        "mask_rcnn/false_negative": share((~predicted & target).sum(), num_positive),
+    }
+
+
+def build_mask_head(cfg: Any, input_shape: ShapeSpec) -> nn.Module:
+    """Build the head that ``MODEL.ROI_MASK_HEAD.NAME`` names."""
+    return ROI_MASK_HEAD_REGISTRY.get(cfg.MODEL.ROI_MASK_HEAD.NAME)(cfg, input_shape)

@@ -1,0 +1,88 @@
+"""Areas, clipping and overlaps of axis-aligned boxes."""
+
+import torch
+from torch import Tensor
+
+
+def box_area(boxes: Tensor) -> Tensor:
+    """Compute the area of each box.
+
+    Args:
+        boxes: (N, 4) float, XYXY absolute pixels.
+
+    Returns:
+        (N,) float, square pixels.
+    """
+    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+
+
+def clip_boxes(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Clip boxes to an image, out of place.
+
+    Args:
+        boxes: (..., 4) float, XYXY absolute pixels.
+        size_hw: Image height and width in pixels.
+
+    Returns:
+        Same shape; x in [0, width], y in [0, height].
+    """
+    height, width = size_hw
+    x = boxes[..., 0::2].clamp(min=0, max=width)
+    y = boxes[..., 1::2].clamp(min=0, max=height)
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
+def nonempty(boxes: Tensor, threshold: float = 0.0) -> Tensor:
+    """Tell which boxes are wider and higher than ``threshold`` pixels.
+
+    Args:
+        boxes: (N, 4) float, XYXY absolute pixels.
+        threshold: Width and height must both exceed this.
+
+    Returns:
+        (N,) bool.
+    """
+    width = boxes[:, 2] - boxes[:, 0]
+    height = boxes[:, 3] - boxes[:, 1]
+    return (width > threshold) & (height > threshold)
+
+
+def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:
+    """Multiply box coordinates by a factor per axis, out of place.
+
+    Args:
+        boxes: (N, 4) float, XYXY.
+        scale_x: Factor of both x coordinates.
+        scale_y: Factor of both y coordinates.
+    """
+    return boxes * torch.tensor([scale_x, scale_y, scale_x, scale_y]).to(boxes)
+
+
+def pairwise_intersection(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Compute the overlap area of every pair.
+
+    Args:
+        boxes_a: (N, 4) float, XYXY absolute pixels.
+        boxes_b: (M, 4) float, XYXY absolute pixels.
+
+    Returns:
+        (N, M) float, square pixels; 0 where boxes do not overlap.
+    """
+    top_left = torch.max(boxes_a[:, None, :2], boxes_b[:, :2])  # [N,M,2]
+    bottom_right = torch.min(boxes_a[:, None, 2:], boxes_b[:, 2:])  # [N,M,2]
+    return (bottom_right - top_left).clamp(min=0).prod(dim=2)
+
+
+def pairwise_iou(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Compute intersection over union of every pair.
+
+    Args:
+        boxes_a: (N, 4) float, XYXY absolute pixels.
+        boxes_b: (M, 4) float, XYXY absolute pixels.
+
+    Returns:
+        (N, M) float in [0, 1]; 0 for pairs without overlap, two empty boxes included.
+    """
+    intersection = pairwise_intersection(boxes_a, boxes_b)
+    union = box_area(boxes_a)[:, None] + box_area(boxes_b) - intersection
+    return torch.where(intersection > 0, intersection / union, torch.zeros_like(intersection))

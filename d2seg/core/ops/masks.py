@@ -1,0 +1,68 @@
+"""Mask probabilities of regions: choosing the class and pasting into the image."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
+    """Turn mask logits into the probabilities of each region's own class.
+
+    Args:
+        logits: (N, K, h, w) float; K is 1 for class-agnostic heads.
+        classes: (N,) int64 in [0, K).
+
+    Returns:
+        (N, 1, h, w) float in [0, 1].
+    """
+    if logits.shape[1] == 1:
+        return logits.sigmoid()
+    rows = torch.arange(logits.shape[0], device=logits.device)
+    return logits[rows, classes][:, None].sigmoid()
+
+
+def paste_masks(
+    masks: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float = 0.5
+) -> Tensor:
+    """Resize region masks to their boxes and place them in the image (Mask R-CNN, section 3.1).
+
+    Args:
+        masks: (N, h, w) float probabilities in [0, 1].
+        boxes: (N, 4) float, XYXY absolute pixels; parts outside the image are cut off.
+        size_hw: Height and width of the image.
+        threshold: Pixels at or above it belong to the object; below zero keeps soft masks.
+
+    Returns:
+        (N, height, width) bool, or uint8 in [0, 255] for a threshold below zero.
+    """
+    height, width = size_hw
+    dtype = torch.bool if threshold >= 0 else torch.uint8
+    pasted = torch.zeros((masks.shape[0], height, width), dtype=dtype, device=masks.device)
+    # Outside its box a mask fades to zero and never reaches 0.5: one pixel around is enough.
+    corners = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)
+    reach = torch.tensor([-1, -1, 1, 1], device=boxes.device)
+    limits = torch.tensor([width, height, width, height], device=boxes.device)
+    reached = (corners.to(torch.int64) + reach).clamp(min=0).minimum(limits)
+    windows: list[list[int]] = reached.tolist()
+    for i, window in enumerate(windows):
+        x0, y0, x1, y1 = window[0], window[1], window[2], window[3]
+        if x1 <= x0 or y1 <= y0:
+            continue
+        soft = _sample_mask(masks[i], boxes[i], y0, y1, x0, x1)
+        if threshold >= 0:
+            pasted[i, y0:y1, x0:x1] = soft >= threshold
+        else:
+            pasted[i, y0:y1, x0:x1] = (soft * 255).to(torch.uint8)
+    return pasted
+
+
+def _sample_mask(mask: Tensor, box: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
+    """Read a mask at the pixel centres of a window of the image: (y1 - y0, x1 - x0) float."""
+    size = box[2:] - box[:2]
+    y = torch.arange(y0, y1, dtype=mask.dtype, device=mask.device) + 0.5
+    x = torch.arange(x0, x1, dtype=mask.dtype, device=mask.device) + 0.5
+    y = (y - box[1]) / size[1] * 2 - 1  # -1 and 1 are the edges of the mask
+    x = (x - box[0]) / size[0] * 2 - 1
+    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.stack([grid_x, grid_y], dim=2)[None]
+    return F.grid_sample(mask[None, None], grid, align_corners=False)[0, 0]

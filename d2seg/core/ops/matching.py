@@ -1,0 +1,58 @@
+"""Which ground truth a box is trained on, and which boxes are trained on at all."""
+
+import torch
+from torch import Tensor
+
+
+def match_boxes(
+    iou: Tensor, thresholds: list[float], labels: list[int], allow_low_quality: bool
+) -> tuple[Tensor, Tensor]:
+    """Give each prediction its best ground truth and a label by how well they overlap.
+
+    Args:
+        iou: (M, N) float in [0, 1]; M ground-truth boxes against N predictions.
+        thresholds: T rising IoU values that cut [0, 1] into T + 1 intervals, each closed below.
+        labels: T + 1 labels, one for each interval: -1 ignore, 0 background, 1 object.
+        allow_low_quality: Also label 1 every prediction that overlaps some ground truth as well as
+            any prediction does (Faster R-CNN, section 3.1.2, condition i).
+
+    Returns:
+        matches (N,) int64, the row of the best ground truth (0 where M = 0), and labels (N,) int8.
+    """
+    num_ground_truth, num_predictions = iou.shape[0], iou.shape[1]
+    if num_ground_truth == 0:
+        matches = torch.zeros(num_predictions, dtype=torch.int64, device=iou.device)
+        return matches, torch.full_like(matches, labels[0], dtype=torch.int8)
+    best, matches = iou.max(dim=0)
+    edges = torch.tensor(thresholds, dtype=iou.dtype, device=iou.device)
+    interval = torch.bucketize(best, edges, right=True)
+    assigned = torch.tensor(labels, dtype=torch.int8, device=iou.device)[interval]
+    if allow_low_quality and num_predictions > 0:
+        is_best_of_row = (iou == iou.max(dim=1, keepdim=True).values).any(dim=0)
+        assigned = torch.where(is_best_of_row, torch.ones_like(assigned), assigned)
+    return matches, assigned
+
+
+def sample_labels(
+    labels: Tensor, num_samples: int, positive_fraction: float, background: int
+) -> tuple[Tensor, Tensor]:
+    """Draw a random subset of objects and background.
+
+    Args:
+        labels: (N,) integer; -1 is never drawn, ``background`` is negative, all others positive.
+        num_samples: How many to draw in all; fewer where there are not enough.
+        positive_fraction: At most this share of them is positive; negatives fill the rest.
+        background: The label of negatives.
+
+    Returns:
+        Indices of the positives and of the negatives, (P,) and (Q,) int64, in random order.
+    """
+    positive = torch.nonzero((labels != -1) & (labels != background))[:, 0]
+    negative = torch.nonzero(labels == background)[:, 0]
+    num_positive = min(positive.numel(), int(num_samples * positive_fraction))
+    num_negative = min(negative.numel(), num_samples - num_positive)
+    return _draw(positive, num_positive), _draw(negative, num_negative)
+
+
+def _draw(candidates: Tensor, count: int) -> Tensor:
+    return candidates[torch.randperm(candidates.numel(), device=candidates.device)[:count]]

@@ -1,0 +1,75 @@
+"""Region proposals from the dense predictions of an RPN (Faster R-CNN, arXiv:1506.01497)."""
+
+import torch
+from torch import Tensor
+
+from d2seg.core.ops.box_coding import decode_boxes
+from d2seg.core.ops.boxes import clip_boxes, nonempty
+from d2seg.core.ops.nms import batched_nms
+
+
+def flatten_logits(logits: Tensor) -> Tensor:
+    """Bring objectness maps (B, A, H, W) into anchor order: (B, H * W * A)."""
+    return logits.permute(0, 2, 3, 1).flatten(1)
+
+
+def flatten_deltas(deltas: Tensor) -> Tensor:
+    """Bring delta maps (B, A * 4, H, W) into anchor order: (B, H * W * A, 4)."""
+    batch, _, height, width = deltas.shape
+    grouped = deltas.view(batch, -1, 4, height, width)  # [B,A,4,H,W]
+    return grouped.permute(0, 3, 4, 1, 2).reshape(batch, -1, 4)
+
+
+def select_proposals(
+    logits: list[Tensor],
+    deltas: list[Tensor],
+    anchors: list[Tensor],
+    size_hw: tuple[int, int],
+    weights: list[float],
+    scale_clamp: float,
+    nms_thresh: float,
+    pre_nms_topk: int,
+    post_nms_topk: int,
+    min_box_size: float,
+    aten_only: bool = False,
+) -> tuple[Tensor, Tensor]:
+    """Pick the proposals of one image: best of each level, decoded, clipped, after NMS per level.
+
+    Args:
+        logits: Per level (A_l,) float, objectness.
+        deltas: Per level (A_l, 4) float, box deltas.
+        anchors: Per level (A_l, 4) float, XYXY pixels.
+        size_hw: Height and width of the image without padding.
+        weights: Factors that the deltas carry.
+        scale_clamp: Upper bound of dw and dh.
+        nms_thresh: IoU above which the lower-scored box is dropped.
+        pre_nms_topk: How many boxes of each level enter NMS.
+        post_nms_topk: How many boxes of all levels leave it.
+        min_box_size: Boxes must be wider and higher than this, in pixels.
+        aten_only: Use no torchvision operator.
+
+    Returns:
+        Boxes (P, 4) float XYXY pixels and their logits (P,), by falling logit. Boxes or logits that
+        are not finite are left out.
+    """
+    all_logits: list[Tensor] = []
+    all_boxes: list[Tensor] = []
+    all_levels: list[Tensor] = []
+    for level in range(len(logits)):
+        count = min(logits[level].shape[0], pre_nms_topk)
+        best, index = logits[level].topk(count)
+        # Only what can become a proposal is decoded: a tenth of the anchors of the finest level.
+        boxes = decode_boxes(deltas[level][index], anchors[level][index], weights, scale_clamp)
+        all_logits.append(best)
+        all_boxes.append(boxes)
+        all_levels.append(torch.full_like(index, level))
+    scores = torch.cat(all_logits)
+    boxes = torch.cat(all_boxes)
+    levels = torch.cat(all_levels)
+
+    finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores)
+    boxes = clip_boxes(boxes, size_hw)
+    usable = torch.nonzero(finite & nonempty(boxes, min_box_size))[:, 0]
+    boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
+    keep = batched_nms(boxes, scores, levels, nms_thresh, aten_only)[:post_nms_topk]
+    return boxes[keep], scores[keep]

@@ -1,0 +1,35 @@
+"""Typed containers for what enters and leaves a model: images, boxes, masks, instances."""
+
+from d2seg.core.structures.box_mode import BoxMode
+from d2seg.core.structures.boxes import (
+    Boxes,
+    pairwise_intersection,
+    pairwise_ioa,
+    pairwise_iou,
+    pairwise_point_box_distance,
+)
+from d2seg.core.structures.image_list import ImageList
+from d2seg.core.structures.instances import Instances
+from d2seg.core.structures.masks import BitMasks, PolygonMasks, ROIMasks
+from d2seg.core.structures.polygons import (
+    polygon_area,
+    polygons_to_bitmask,
+    rasterize_polygons_within_box,
+)
+
+__all__ = [
+    "BitMasks",
+    "BoxMode",
+    "Boxes",
+    "ImageList",
+    "Instances",
+    "PolygonMasks",
+    "ROIMasks",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+    "polygon_area",
+    "polygons_to_bitmask",
+    "rasterize_polygons_within_box",
+]

@@ -1,0 +1,7 @@
+"""The path manager, under detectron2's path."""
+
+from iopath.common.file_io import PathHandler
+
+from d2seg.core.runtime.files import PathManager
+
+__all__ = ["PathHandler", "PathManager"]

@@ -1,0 +1,5 @@
+"""Logging set-up, under detectron2's path."""
+
+from d2seg.core.runtime.logger import setup_logger
+
+__all__ = ["setup_logger"]

@@ -1,0 +1,122 @@
+"""The one place where the plugin gets its framework from.
+
+``D2SEG_FRAMEWORK`` decides, once, when this module is first imported: ``core`` is the embedded
+framework, ``detectron2`` the installed one, ``auto`` (the default) the installed one where there is
+one that works, else the embedded one.
+
+Attributes:
+    FRAMEWORK: Who serves the names below, ``core`` or ``detectron2``.
+    REASON: Why, in half a sentence.
+"""
+
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2seg import compat
+from d2seg.core.runtime.files import PrefixHandler
+
+VARIABLE = "D2SEG_FRAMEWORK"
+CHOICES = ("auto", "core", "detectron2")
+
+
+def choose_framework(wanted: str) -> tuple[str, str]:
+    """Return who serves and why.
+
+    Args:
+        wanted: The value of ``D2SEG_FRAMEWORK``.
+
+    Raises:
+        ValueError: The value is none of ``CHOICES``.
+        ImportError: detectron2 is asked for and cannot be used.
+    """
+    if wanted not in CHOICES:
+        raise ValueError(f"{VARIABLE} is '{wanted}'; use one of {', '.join(CHOICES)}.")
+    if wanted == "core":
+        return "core", f"{VARIABLE}=core asks for it"
+    obstacle = _why_not_detectron2()
+    if wanted == "auto":
+        if obstacle is None:
+            return "detectron2", "it is installed"
+        return "core", obstacle
+    if obstacle is not None:
+        raise ImportError(
+            f"{VARIABLE}=detectron2, but {obstacle}; install detectron2, or set {VARIABLE}=core."
+        )
+    return "detectron2", f"{VARIABLE}=detectron2 asks for it"
+
+
+def _why_not_detectron2() -> str | None:
+    """Return what keeps the real detectron2 from serving, or None."""
+    if compat.installed():
+        return "d2seg.compat serves the name detectron2 from the embedded framework"
+    if compat.find_real_detectron2() is None:
+        return "detectron2 is not installed"
+    try:
+        for name in ("engine", "evaluation", "model_zoo"):
+            import_module(f"detectron2.{name}")
+    # Old releases break on new libraries in many ways: ImportError, AttributeError, RuntimeError.
+    except Exception as error:
+        return f"the installed detectron2 cannot be imported ({type(error).__name__}: {error})"
+    return None
+
+
+FRAMEWORK, REASON = choose_framework(os.environ.get(VARIABLE, "auto"))
+
+if TYPE_CHECKING or FRAMEWORK == "core":
+    from d2seg.core import model_zoo
+    from d2seg.core.checkpoint import DetectionCheckpointer
+    from d2seg.core.config import CfgNode, get_cfg
+    from d2seg.core.data import DatasetCatalog, MetadataCatalog
+    from d2seg.core.data.datasets import register_coco_instances
+    from d2seg.core.data.detection_utils import read_image
+    from d2seg.core.data.transforms import ResizeShortestEdge
+    from d2seg.core.engine import DefaultPredictor
+    from d2seg.core.evaluation import COCOEvaluator
+    from d2seg.core.modeling import build_model
+    from d2seg.core.modeling.postprocessing import detector_postprocess
+    from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
+    from d2seg.core.utils.file_io import PathManager
+else:
+    from detectron2 import model_zoo
+    from detectron2.checkpoint import DetectionCheckpointer
+    from detectron2.config import CfgNode, get_cfg
+    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data.datasets import register_coco_instances
+    from detectron2.data.detection_utils import read_image
+    from detectron2.data.transforms import ResizeShortestEdge
+    from detectron2.engine import DefaultPredictor
+    from detectron2.evaluation import COCOEvaluator
+    from detectron2.modeling import build_model
+    from detectron2.modeling.postprocessing import detector_postprocess
+    from detectron2.structures import BitMasks, Boxes, ImageList, Instances
+    from detectron2.utils.file_io import PathManager
+
+    PathManager.register_handler(
+        PrefixHandler("d2seg://", f"{Path(__file__).parent / 'assets'}{os.sep}"),
+        allow_override=True,
+    )
+
+__all__ = [
+    "FRAMEWORK",
+    "REASON",
+    "BitMasks",
+    "Boxes",
+    "COCOEvaluator",
+    "CfgNode",
+    "DatasetCatalog",
+    "DefaultPredictor",
+    "DetectionCheckpointer",
+    "ImageList",
+    "Instances",
+    "MetadataCatalog",
+    "PathManager",
+    "ResizeShortestEdge",
+    "build_model",
+    "detector_postprocess",
+    "get_cfg",
+    "model_zoo",
+    "read_image",
+    "register_coco_instances",
+]

@@ -1,0 +1,221 @@
+import argparse
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torchvision
+
+from d2seg import __version__, cli
+from d2seg.cli import doctor
+from tests.conftest import ROOT, RunPython
+
+IMAGES = ROOT / "d2seg" / "assets" / "images"
+DOCTOR = ("-c", "import sys; from d2seg.cli import main; sys.exit(main(['doctor']))")
+
+
+def replace_command(
+    monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException | None = None
+) -> None:
+    """Put a command in place of ``name`` that takes ``--count`` and returns it, or fails."""
+    module = ModuleType(name)
+
+    def run(args: argparse.Namespace) -> int:
+        if error is not None:
+            raise error
+        return int(args.count)
+
+    module.run = run  # type: ignore[attr-defined]
+    module.add_arguments = lambda p: p.add_argument(  # type: ignore[attr-defined]
+        "--count", type=int, default=0
+    )
+    monkeypatch.setitem(sys.modules, f"d2seg.cli.{name}", module)
+
+
+def test_the_command_gets_its_arguments_and_gives_the_exit_code(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    replace_command(monkeypatch, "export")
+    assert cli.main(["export", "--count", "3"]) == 3
+    monkeypatch.setattr(sys, "argv", ["d2seg", "export", "--count=4"])
+    assert cli.main() == 4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "the following arguments are required: COMMAND"),
+        (["exprot"], "invalid choice: 'exprot' (choose from"),
+        (["doctor", "--colour"], "unrecognized arguments: --colour"),
+    ],
+)
+def test_wrong_usage_is_code_2(
+    arguments: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(arguments)
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"d2seg {__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["features", "--help"], ["export", "--help"]])
+def test_help_imports_no_torch(run_python: RunPython, arguments: list[str]) -> None:
+    code = (
+        "import sys; from d2seg.cli import main\n"
+        f"try: main({arguments})\n"
+        "except SystemExit as stop: print('code', stop.code, 'torch' in sys.modules)"
+    )
+    done = run_python("-c", code)
+    assert done.stdout.startswith("usage: d2seg"), done.stderr
+    assert done.stdout.endswith("code 0 False\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (ValueError("Two\nlines."), "Two lines."),
+        (KeyError("MODEL.WEIGTHS is no key"), "MODEL.WEIGTHS is no key"),
+        (FileNotFoundError(2, "No such file or directory", "a.yaml"), "a.yaml: No such file or"),
+        (FileNotFoundError("a.yaml is missing."), "a.yaml is missing."),
+        (TypeError(), "TypeError"),
+    ],
+)
+def test_user_errors_are_one_line(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    line: str,
+) -> None:
+    replace_command(monkeypatch, "export", error)
+    assert cli.main(["export"]) == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"d2seg: error: {line}")
+    assert printed.count("\n") == 1
+
+
+def test_debug_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_command(monkeypatch, "export", ValueError("seen"))
+    monkeypatch.setenv("D2SEG_DEBUG", "1")
+    with pytest.raises(ValueError, match="seen"):
+        cli.main(["export"])
+
+
+def test_a_defect_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_command(monkeypatch, "export", AssertionError("a defect"))
+    with pytest.raises(AssertionError, match="a defect"):
+        cli.main(["export"])
+
+
+def test_an_interrupt_is_code_130(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    replace_command(monkeypatch, "export", KeyboardInterrupt())
+    assert cli.main(["export"]) == 130
+    assert capsys.readouterr().err == "d2seg: interrupted\n"
+
+
+@pytest.mark.parametrize(
+    ("tool", "command"), [("extract_features.py", "features"), ("export_model.py", "export")]
+)
+def test_tools_find_the_package_beside_them(run_python: RunPython, tool: str, command: str) -> None:
+    # -I ignores PYTHONPATH and the working directory.
+    done = run_python("-I", str(ROOT / "tools" / tool), "--help")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(f"usage: d2seg {command}")
+
+
+@pytest.mark.parametrize(
+    ("config", "opts", "complaint"),
+    [
+        ("nowhere.yaml", [], "Config 'nowhere.yaml' is neither a file nor a published config."),
+        ("nuclei", ["MODEL.WEIGTHS", "x.pth"], "MODEL.WEIGHTS"),
+        ("nuclei", ["MODEL.WEIGHTS", "x.pth"], "x.pth"),
+    ],
+)
+@pytest.mark.parametrize(
+    "command",
+    [["features", "--input", str(IMAGES), "--stages", "backbone"], ["export", "--format", "ptl"]],
+    ids=["features", "export"],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    command: list[str],
+    config: str,
+    opts: list[str],
+    complaint: str,
+) -> None:
+    config_file = str(ROOT / "d2seg/assets/nuclei.yaml") if config == "nuclei" else config
+    output = tmp_path / "output"
+    code = cli.main([*command, "--config-file", config_file, "--output", str(output), *opts])
+    printed = capsys.readouterr().err
+    assert code == 1
+    assert printed.startswith("d2seg: error: ")
+    assert complaint in printed
+    assert printed.count("\n") == 1
+    assert not output.exists()
+
+
+def test_doctor_finds_this_installation_usable(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    for expected in ("torchvision: ", "its operators work", "framework: ", "XNNPACK", "GPU: "):
+        assert expected in printed
+    assert "PROBLEM" not in printed
+
+
+def test_doctor_draws_a_table_on_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    doctor._print_report([doctor.Finding("torch", "9.9"), doctor.Finding("GPU", "gone", False)])
+    printed = capsys.readouterr().out
+    assert "│" in printed
+    assert "problem" in printed
+
+
+def test_doctor_reports_a_torchvision_that_does_not_fit(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("operator torchvision::nms does not exist")
+
+    monkeypatch.setattr(torchvision.ops, "nms", fail)
+    assert cli.main(["doctor"]) == 1
+    assert "torchvision: operator torchvision::nms does not exist  [PROBLEM]" in (
+        capsys.readouterr().out
+    )
+
+
+def test_doctor_reports_an_old_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.__version__", "2.3.1+cpu")
+    finding = next(finding for finding in doctor.examine() if finding.subject == "torch")
+    assert finding == ("torch", "2.3.1+cpu is too old; d2seg needs 2.4 or newer.", False)
+
+
+def test_doctor_reports_a_wrong_choice_of_framework(run_python: RunPython) -> None:
+    done = run_python(*DOCTOR, D2SEG_FRAMEWORK="d3")
+    assert done.returncode == 1
+    assert "framework: D2SEG_FRAMEWORK is 'd3'; use one of auto, core, detectron2." in done.stdout
+
+
+def test_doctor_reads_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
+    requirements = [
+        "torch>=2.4",
+        'numpy; extra == "dev"',
+        'surely-not-installed>=1; extra == "dev"',
+        'pillow; extra == "viz"',
+    ]
+    monkeypatch.setattr(doctor, "requires", lambda name: requirements)
+    extras = {f.subject: f.detail for f in doctor.examine() if f.subject.startswith("extra")}
+    assert extras == {
+        "extra 'dev'": "not installed: surely-not-installed",
+        "extra 'viz'": "installed",
+    }

@@ -1,0 +1,50 @@
+"""The config every tool makes: defaults, the plugin's keys, a file or a name, overrides."""
+
+from pathlib import Path
+
+import pytest
+
+from d2seg.config import add_d2seg_config, load_config
+from d2seg.framework import get_cfg
+
+NAME = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
+
+
+def test_plugin_keys() -> None:
+    cfg = get_cfg()
+    add_d2seg_config(cfg)
+    assert cfg.FEATURES.STAGES == ["backbone", "proposals", "mask_pooler"]
+    assert (cfg.EXPORT.ATEN_ONLY, cfg.EXPORT.INPUT_ORDER) == (True, "")
+
+
+def test_adding_the_plugin_keys_again_keeps_their_values() -> None:
+    cfg = get_cfg()
+    add_d2seg_config(cfg)
+    cfg.merge_from_list(["EXPORT.ATEN_ONLY", "False"])
+    add_d2seg_config(cfg)
+    assert cfg.EXPORT.ATEN_ONLY is False
+
+
+def test_name_of_the_model_zoo_with_overrides() -> None:
+    cfg = load_config(NAME, ["MODEL.DEVICE", "cpu", "FEATURES.STAGES", "['backbone']"])
+    assert cfg.MODEL.MASK_ON
+    assert (cfg.MODEL.DEVICE, cfg.FEATURES.STAGES) == ("cpu", ["backbone"])
+    cfg.MODEL.DEVICE = "cuda"  # it is not frozen
+
+
+def test_a_file_and_a_dumped_config(tmp_path: Path) -> None:
+    path = tmp_path / "dump.yaml"
+    path.write_text(load_config(NAME, ["EXPORT.INPUT_ORDER", "RGB"]).dump())
+    cfg = load_config(path, [])
+    assert (cfg.EXPORT.INPUT_ORDER, cfg.MODEL.RPN.IN_FEATURES[0]) == ("RGB", "p2")
+
+
+def test_neither_a_file_nor_a_name() -> None:
+    name = NAME.replace("mask_rcnn", "mask_rcn")
+    with pytest.raises(FileNotFoundError, match=rf"neither a file nor .* nearest: {NAME}"):
+        load_config(name)
+
+
+def test_wrong_key() -> None:
+    with pytest.raises(KeyError, match=r"did you mean 'FEATURES.STAGES'\?"):
+        load_config(NAME, ["FEATURES.STAGE", "x"])
