@@ -1,0 +1,7 @@
+"""Intermediate features of a model by name, and files of them."""
+
+from d2seg.features.extractor import FeatureExtractor
+from d2seg.features.files import load, save_features
+from d2seg.features.writer import FeatureWriter
+
+__all__ = ["FeatureExtractor", "FeatureWriter", "load", "save_features"]
