@@ -1,0 +1,94 @@
+"""``d2seg export``: write a model as a file for another runtime and verify it."""
+
+import argparse
+import sys
+from pathlib import Path
+
+EPILOG = """\
+what comes:
+  --format ptl writes DIR/mobile_optimized.ptl for torch.jit.load and for the lite interpreter of
+  phones. One float32 tensor (3, H, W) of raw values 0..255 goes in, of any height and width. Out
+  comes a tuple: boxes (N, 4) XYXY pixels, classes (N,), masks (N, 1, 28, 28) probabilities in the
+  boxes, scores (N,), image_size (2,). d2seg.postprocess pastes the masks into the image. Class
+  names, channel order and the config are in the file: d2seg.export.read_description.
+
+  The file is loaded again in its own runtime and compared with the model; one that finds other
+  objects is not kept, and the exit code is 1.
+
+example:
+  d2seg export --config-file config.yaml --format ptl --output mobile MODEL.WEIGHTS model_final.pth
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``d2seg export``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--config-file", required=True, metavar="FILE", help="config: a file or a model zoo name"
+    )
+    parser.add_argument("--format", default="ptl", choices=["ptl"], help="kind of file")
+    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--ops",
+        choices=["aten", "torchvision"],
+        help="whose operators the file needs: aten runs in stock phone runtimes "
+        "(default: by EXPORT.ATEN_ONLY, aten)",
+    )
+    parser.add_argument(
+        "--input-order",
+        choices=["RGB", "BGR"],
+        help="order of the input's channels (default: EXPORT.INPUT_ORDER, or INPUT.FORMAT)",
+    )
+    parser.add_argument(
+        "--images",
+        nargs="+",
+        metavar="PATH",
+        help="images, folders, glob patterns to compare on (default: images of this package)",
+    )
+    # Not REMAINDER: that would swallow an option which follows a KEY VALUE pair.
+    parser.add_argument(
+        "opts", nargs="*", metavar="KEY VALUE", help="config overrides, after --output"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export, verify and report; return the exit code."""
+    from d2seg.config import load_config
+    from d2seg.export import (
+        FILE_NAMES,
+        ParityError,
+        export_model,
+        inspect_file,
+        read_description,
+    )
+    from d2seg.framework import DetectionCheckpointer, build_model
+
+    cfg = load_config(args.config_file, args.opts)
+    model = build_model(cfg)
+    if not cfg.MODEL.WEIGHTS:
+        print("MODEL.WEIGHTS is empty: exporting random weights.", file=sys.stderr)
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    aten_only = cfg.EXPORT.ATEN_ONLY if args.ops is None else args.ops == "aten"
+    order = args.input_order or cfg.EXPORT.INPUT_ORDER
+    try:
+        report = export_model(model, cfg, args.output, args.format, aten_only, order, args.images)
+    except ParityError as error:
+        print(error.report.table())
+        raise
+    path = args.output / FILE_NAMES[args.format]
+    facts, description = inspect_file(path), read_description(path)
+    print(
+        f"{path}: {facts.megabytes:.1f} MB, {len(facts.operators)} operators "
+        f"({description.operators}), bytecode version {facts.bytecode_version}"
+    )
+    print(f"input: {description.input_order}, raw values 0..255; not optimised for a processor")
+    print("the file in the lite interpreter against the model, largest differences of each image:")
+    print(report.table())
+    if report.found_nothing:
+        print(
+            "Nothing was found in any image, so the comparison says little; give --images with "
+            "objects, or lower MODEL.ROI_HEADS.SCORE_THRESH_TEST.",
+            file=sys.stderr,
+        )
+    return 0

@@ -1,0 +1,144 @@
+"""What a file says about itself: how to feed it, what comes out, and where it came from."""
+
+import json
+import os
+import zipfile
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from d2seg import __version__
+from d2seg.class_names import class_names
+from d2seg.framework import CfgNode
+
+DESCRIPTION_NAME = "description.json"
+"""Name of the text inside the file; ``torch.jit.load(..., _extra_files=...)`` finds it by that."""
+
+
+@dataclass(frozen=True)
+class TensorSchema:
+    """One input or output of a file.
+
+    Attributes:
+        name: What it is called in the documentation; outputs come in a tuple, in this order.
+        shape: Sizes; letters are free, equal letters are equal sizes.
+        dtype: torch's name of the type.
+        meaning: Units and order of the values.
+    """
+
+    name: str
+    shape: list[int | str]
+    dtype: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """What a user of a file needs to know.
+
+    Attributes:
+        format: Kind of the file, such as ``ptl``.
+        operators: ``aten`` or ``torchvision``: whose operators a runtime must have.
+        class_names: Names in the order of the class indices.
+        input_order: Order of the channels, ``RGB`` or ``BGR``.
+        value_range: Lowest and highest value of the input; normalisation is in the file.
+        resize_short: Length of the shorter edge, in pixels, that the model was tested with.
+        resize_longest: Limit of the longer edge.
+        score_threshold: Detections score above this.
+        nms_threshold: IoU above which the lower-scored detection of a class was dropped.
+        max_detections: At most this many detections.
+        mask_threshold: Probability from which a pixel belongs to the object.
+        inputs: Schema of the inputs.
+        outputs: Schema of the outputs.
+        config: The model's whole config, as YAML.
+        d2seg_version: Version that wrote the file.
+        torch_version: Likewise.
+    """
+
+    format: str
+    operators: str
+    class_names: list[str]
+    input_order: str
+    value_range: list[float]
+    resize_short: int
+    resize_longest: int
+    score_threshold: float
+    nms_threshold: float
+    max_detections: int
+    mask_threshold: float
+    inputs: list[TensorSchema]
+    outputs: list[TensorSchema]
+    config: str
+    d2seg_version: str
+    torch_version: str
+
+    def to_json(self) -> str:
+        """Return the description as indented JSON."""
+        return json.dumps(asdict(self), indent=2)
+
+    @classmethod
+    def from_json(cls, text: str) -> "ModelDescription":
+        """Read what :meth:`to_json` wrote."""
+        fields: dict[str, Any] = json.loads(text)
+        for name in ("inputs", "outputs"):
+            fields[name] = [TensorSchema(**schema) for schema in fields[name]]
+        return cls(**fields)
+
+
+def describe(cfg: CfgNode, format: str, aten_only: bool, input_order: str) -> ModelDescription:
+    """Describe the file that a model with this config becomes.
+
+    Args:
+        cfg: The model's config.
+        format: Kind of the file.
+        aten_only: Whether it holds no torchvision operator.
+        input_order: Order of its input's channels.
+    """
+    side = 2 * cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
+    return ModelDescription(
+        format=format,
+        operators="aten" if aten_only else "torchvision",
+        class_names=class_names(cfg),
+        input_order=input_order,
+        value_range=[0.0, 255.0],
+        resize_short=cfg.INPUT.MIN_SIZE_TEST,
+        resize_longest=cfg.INPUT.MAX_SIZE_TEST,
+        score_threshold=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
+        nms_threshold=cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+        max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
+        mask_threshold=0.5,
+        inputs=[TensorSchema("image", [3, "H", "W"], "float32", f"raw pixels, {input_order}")],
+        outputs=[
+            TensorSchema("boxes", ["N", 4], "float32", "XYXY, pixels of the input"),
+            TensorSchema("classes", ["N"], "int64", "index into class_names"),
+            TensorSchema("masks", ["N", 1, side, side], "float32", "probabilities in the box"),
+            TensorSchema("scores", ["N"], "float32", "0 to 1, falling"),
+            TensorSchema("image_size", [2], "int64", "height and width of the input"),
+        ],
+        config=cfg.dump(),
+        d2seg_version=__version__,
+        torch_version=torch.__version__,
+    )
+
+
+def read_description(path: str | os.PathLike[str]) -> ModelDescription:
+    """Read the description in a file, without loading its weights.
+
+    Args:
+        path: A file that d2seg exported.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has no description.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+            name = next((one for one in names if one.endswith(f"/extra/{DESCRIPTION_NAME}")), None)
+            text = archive.read(name).decode() if name else None
+    except zipfile.BadZipFile:
+        text = None
+    if text is None:
+        raise ValueError(f"'{os.fspath(path)}' has no {DESCRIPTION_NAME}: d2seg did not export it.")
+    return ModelDescription.from_json(text)

@@ -1,0 +1,227 @@
+"""Does an exported file find what the eager model finds? Detections are matched, then measured."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from d2seg.export.torchscript import RunFile
+
+BOX_TOLERANCE = 0.05
+"""Pixels by which a box coordinate may differ, for boxes within 100 px; in proportion beyond.
+
+Runtimes add the same numbers in another order, which moves boxes by about 0.01 px."""
+
+SCORE_TOLERANCE = 2e-3
+"""By which a score may differ; float noise is below 0.001."""
+
+MASK_TOLERANCE = 5e-3
+"""By which any probability of a mask may differ; float noise is below 0.002."""
+
+MATCHED_SHARE = 0.98
+"""Share of either side's detections that need a partner: near ties in NMS, and scores at the
+threshold, may flip under float noise."""
+
+HIGH_SCORE = 0.5
+"""From this score on every detection needs a partner, unless it is at the end of a full list, where
+noise in the last score decides which detection stays."""
+
+
+class Detections(NamedTuple):
+    """The objects of one image, on the CPU.
+
+    Attributes:
+        boxes: (N, 4) float, XYXY pixels.
+        classes: (N,) int64.
+        masks: (N, 1, h, w) float probabilities.
+        scores: (N,) float.
+    """
+
+    boxes: Tensor
+    classes: Tensor
+    masks: Tensor
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class ImageParity:
+    """How a file compares with the eager model on one image.
+
+    Attributes:
+        size_hw: Height and width of the image.
+        num_eager: Detections of the eager model.
+        num_file: Detections of the file.
+        num_matched: Pairs of the same class that agree within all tolerances.
+        box_difference: Largest difference of a box coordinate among all pairs, in pixels.
+        score_difference: Largest difference of a score.
+        mask_difference: Largest difference of a mask probability.
+        highest_unmatched: Highest score of a detection without a partner that is not at the end of
+            the list; 0 if there is none.
+    """
+
+    size_hw: tuple[int, int]
+    num_eager: int
+    num_file: int
+    num_matched: int
+    box_difference: float
+    score_difference: float
+    mask_difference: float
+    highest_unmatched: float
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file finds the same objects."""
+        enough = self.num_matched >= MATCHED_SHARE * max(self.num_eager, self.num_file)
+        return enough and self.highest_unmatched < HIGH_SCORE
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """How a file compares with the eager model on several images."""
+
+    images: list[ImageParity]
+
+    @property
+    def passed(self) -> bool:
+        """Whether the file finds the same objects in every image."""
+        return all(image.passed for image in self.images)
+
+    @property
+    def found_nothing(self) -> bool:
+        """Whether no image had a detection: then the comparison says little."""
+        return not any(image.num_eager or image.num_file for image in self.images)
+
+    def table(self) -> str:
+        """Lay the comparison out as text, one line for each image."""
+        lines = [_ROW.format("image", "eager", "file", "matched", "box px", "score", "mask", "")]
+        for image in self.images:
+            lines.append(
+                _ROW.format(
+                    f"{image.size_hw[0]}x{image.size_hw[1]}",
+                    image.num_eager,
+                    image.num_file,
+                    image.num_matched,
+                    f"{image.box_difference:.1e}",
+                    f"{image.score_difference:.1e}",
+                    f"{image.mask_difference:.1e}",
+                    "same" if image.passed else "DIFFERS",
+                )
+            )
+        return "\n".join(line.rstrip() for line in lines)
+
+
+_ROW = "{:>11} {:>6} {:>6} {:>8} {:>9} {:>9} {:>9}  {}"
+
+
+class ParityError(ValueError):
+    """An exported file does not find what the eager model finds.
+
+    Attributes:
+        report: The comparison.
+    """
+
+    def __init__(self, report: ParityReport) -> None:
+        """Summarise the report."""
+        failed = sum(not image.passed for image in report.images)
+        super().__init__(
+            f"The exported file finds other objects than the model in {failed} of "
+            f"{len(report.images)} images, so it was not kept."
+        )
+        self.report = report
+
+
+def compare_file(model: Any, run: RunFile, images: Sequence[Tensor], flip: bool) -> ParityReport:
+    """Run a file and the eager model on images.
+
+    Args:
+        model: In eval mode.
+        run: The file, loaded in its own runtime.
+        images: Each (3, H, W) float, raw pixels in the order of the model.
+        flip: Whether the file takes the channels in the reverse order.
+    """
+    rows = []
+    for image in images:
+        boxes, classes, masks, scores, _ = run(image.flip(0) if flip else image)
+        found = Detections(boxes, classes, masks, scores)
+        size_hw = (image.shape[1], image.shape[2])
+        rows.append(compare_detections(size_hw, detect_eagerly(model, image), found))
+    return ParityReport(rows)
+
+
+def detect_eagerly(model: Any, image: Tensor) -> Detections:
+    """Run a model of either framework on one image (3, H, W), masks as probabilities."""
+    with torch.inference_mode():
+        found = model.inference([{"image": image}], do_postprocess=False)[0].to("cpu")
+    return Detections(found.pred_boxes.tensor, found.pred_classes, found.pred_masks, found.scores)
+
+
+def compare_detections(
+    size_hw: tuple[int, int], eager: Detections, found: Detections
+) -> ImageParity:
+    """Pair the detections of both sides, whatever their order, and measure the pairs.
+
+    Args:
+        size_hw: Height and width of the image, for the report.
+        eager: What the eager model found.
+        found: What the file found.
+    """
+    pairs = _pair_up(eager, found)
+    first, second = pairs[:, 0], pairs[:, 1]
+    boxes = (eager.boxes[first] - found.boxes[second]).abs().amax(dim=1)
+    scores = (eager.scores[first] - found.scores[second]).abs()
+    masks = (eager.masks[first] - found.masks[second]).abs().flatten(1).amax(dim=1)
+    box_limit = BOX_TOLERANCE * (eager.boxes[first].abs().amax(dim=1) / 100).clamp(min=1)
+    # Written so that a NaN on one side counts as a difference.
+    same = (boxes <= box_limit) & (scores <= SCORE_TOLERANCE) & (masks <= MASK_TOLERANCE)
+    unmatched = torch.cat(
+        [
+            _above_weakest(_without(eager.scores, first[same]), found.scores),
+            _above_weakest(_without(found.scores, second[same]), eager.scores),
+        ]
+    )
+    return ImageParity(
+        size_hw,
+        len(eager.scores),
+        len(found.scores),
+        int(same.sum()),
+        _largest(boxes),
+        _largest(scores),
+        _largest(masks),
+        _largest(unmatched),
+    )
+
+
+def _pair_up(eager: Detections, found: Detections) -> Tensor:
+    """Pair each eager detection, best first, with the nearest free one of its class.
+
+    Returns:
+        (M, 2) int64, rows of the eager and of the file's detections.
+    """
+    distance = (eager.boxes[:, None] - found.boxes[None]).abs().amax(dim=2)
+    # Detections of the same box and class differ in score only.
+    distance = distance + (eager.scores[:, None] - found.scores[None]).abs()
+    distance[eager.classes[:, None] != found.classes[None]] = math.inf
+    pairs = []
+    for row in eager.scores.argsort(descending=True).tolist():
+        column = int(distance[row].argmin()) if len(found.scores) else -1
+        if column >= 0 and bool(distance[row, column] < math.inf):
+            distance[:, column] = math.inf
+            pairs.append([row, column])
+    return torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+
+
+def _without(values: Tensor, rows: Tensor) -> Tensor:
+    kept = torch.ones(len(values), dtype=torch.bool)
+    kept[rows] = False
+    return values[kept]
+
+
+def _above_weakest(scores: Tensor, others: Tensor) -> Tensor:
+    return scores[scores > others.min() + SCORE_TOLERANCE] if len(others) else scores
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.max()) if len(values) else 0.0

@@ -1,0 +1,83 @@
+"""TorchScript files that both ``torch.jit.load`` and the lite interpreter of phones read."""
+
+import os
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import torch.jit.mobile
+from torch import Tensor, nn
+
+RunFile = Callable[[Tensor], tuple[Tensor, ...]]
+"""From an image (3, H, W) to the outputs that a file has."""
+
+
+class FileFacts(NamedTuple):
+    """What can be said of a file without running it.
+
+    Attributes:
+        megabytes: Size, in units of 10^6 bytes.
+        operators: Names of the operators a runtime must have, sorted.
+        bytecode_version: Version of the instructions; runtimes read theirs and older ones.
+    """
+
+    megabytes: float
+    operators: list[str]
+    bytecode_version: int
+
+
+def save_torchscript(
+    module: nn.Module, path: str | os.PathLike[str], extra_files: Mapping[str, str]
+) -> None:
+    """Compile a module and write it for the lite interpreter.
+
+    It is frozen: weights become constants, and branches that they decide disappear with the
+    operators in them. It is not optimised for a processor, because files that are (XNNPACK
+    prepacking) load only into the torch releases that have that processor's library.
+
+    Args:
+        module: In eval mode, tensors in and out. Not modified.
+        path: The file to write, usually ``*.ptl``.
+        extra_files: Texts stored in the file, by name.
+    """
+    with _without_deprecation_warnings():
+        frozen = torch.jit.freeze(torch.jit.script(module))
+        frozen._save_for_lite_interpreter(os.fspath(path), _extra_files=dict(extra_files))
+
+
+def load_lite(path: str | os.PathLike[str]) -> RunFile:
+    """Load a file into the lite interpreter of this torch, the runtime that phones have."""
+    with _without_deprecation_warnings():
+        module: Any = torch.jit.mobile._load_for_lite_interpreter(os.fspath(path))
+
+    def run(image: Tensor) -> tuple[Tensor, ...]:
+        with torch.inference_mode():
+            outputs: tuple[Tensor, ...] = module(image)
+        return outputs
+
+    return run
+
+
+def inspect_file(path: str | os.PathLike[str]) -> FileFacts:
+    """Read size, operators and bytecode version of a file."""
+    name = os.fspath(path)
+    with _without_deprecation_warnings():
+        operators = sorted(torch.jit.mobile._get_model_ops_and_info(name))
+        version = int(torch.jit.mobile._get_model_bytecode_version(name))
+    return FileFacts(Path(name).stat().st_size / 1e6, operators, version)
+
+
+@contextmanager
+def _without_deprecation_warnings() -> Iterator[None]:
+    """Silence what torch >= 2.11 says about TorchScript and the lite interpreter, nothing else.
+
+    Both are deprecated in favour of ``torch.export`` and ExecuTorch, and both are what a ``.ptl``
+    is: who asks for that format cannot act on the advice, repeated for every function.
+    """
+    with warnings.catch_warnings():
+        message = r"(`torch\.jit\.\w+` is deprecated|Lite Interpreter is deprecated)"
+        warnings.filterwarnings("ignore", message=message, category=DeprecationWarning)
+        yield
