@@ -1,0 +1,1 @@
+"""What ``d2seg demo`` does and the page it writes."""

@@ -1,0 +1,112 @@
+import base64
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from d2seg.report.facts import size_text
+from d2seg.report.page import (
+    LONGEST_SIDE,
+    InstanceFigure,
+    ListedFile,
+    Page,
+    Table,
+    picture_uri,
+    write_page,
+)
+
+
+class Tags(HTMLParser):
+    """Collects addresses, ids and text, and the tags left open."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.addresses: list[str] = []
+        self.ids: list[str] = []
+        self.text = ""
+        self.open: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        self.addresses += [values[key] or "" for key in ("src", "href") if key in values]
+        self.ids += [values["id"] or ""] if "id" in values else []
+        if tag not in {"meta", "link", "img"}:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def a_page() -> Page:
+    uri = picture_uri(np.zeros((4, 6, 3), np.uint8))
+    return Page(
+        title="a <b>title</b>",
+        introduction="first & second",
+        figures=[("6", "images")],
+        model=[("Config", "x.yaml")],
+        instances=[InstanceFigure("<cell>.png", "4 x 6", uri, uri)],
+        tensors=Table(("Tensor",), [("backbone.p2",)]),
+        parity=Table(("Image",), [("4 x 6",)]),
+        files=[ListedFile("index.html", "", "this page")],
+        commands=[("Do it:", "d2seg demo"), ("Or:", "line 1\nline 2")],
+    )
+
+
+def test_the_page_is_whole_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    write_page(tmp_path / "index.html", a_page())
+    html = (tmp_path / "index.html").read_text()
+    tags = Tags(html)
+    assert tags.open == []
+    assert "url(" not in html
+    assert "<script" not in html
+    outside = [item for item in tags.addresses if not item.startswith(("data:", "#"))]
+    assert outside == []
+    anchors = {item[1:] for item in tags.addresses if item.startswith("#")}
+    assert anchors == set(tags.ids)
+    for text in ("backbone.p2", "d2seg demo", "line 1\nline 2", "x.yaml", "this page"):
+        assert text in tags.text
+
+
+def test_texts_are_escaped(tmp_path: Path) -> None:
+    write_page(tmp_path / "index.html", a_page())
+    html = (tmp_path / "index.html").read_text()
+    assert "a &lt;b&gt;title&lt;/b&gt;" in html
+    assert "<cell>" not in html
+    assert "first &amp; second" in html
+
+
+@pytest.mark.parametrize(("passed", "shown"), [(True, "the same instances"), (False, "Differs")])
+def test_the_verdict_is_shown(tmp_path: Path, passed: bool, shown: str) -> None:
+    page = a_page()
+    page.mobile_passed = passed
+    write_page(tmp_path / "index.html", page)
+    assert shown in (tmp_path / "index.html").read_text()
+
+
+def decode(uri: str) -> Image.Image:
+    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
+
+
+def test_pictures_are_embedded() -> None:
+    picture = np.random.RandomState(0).randint(0, 255, (5, 9, 3), dtype=np.uint8)
+    exact = picture_uri(picture, exact=True)
+    assert exact.startswith("data:image/png;base64,")
+    assert np.array_equal(np.asarray(decode(exact)), picture)
+    large = picture_uri(np.zeros((10, 2 * LONGEST_SIDE, 3), np.uint8))
+    assert large.startswith("data:image/jpeg;base64,")
+    assert decode(large).size == (LONGEST_SIDE, 5)
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 bytes"), (999, "999 bytes"), (86_400, "86 kB"), (11_300_000, "11.3 MB")],
+)
+def test_size_text(size: int, text: str) -> None:
+    assert size_text(size) == text
