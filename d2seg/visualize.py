@@ -109,7 +109,7 @@ def side_by_side(left: np.ndarray, right: np.ndarray) -> np.ndarray:
 def write_png(path: str | Path, picture: np.ndarray) -> None:
     """Write a picture as PNG; an existing file is replaced only by a whole one."""
     with replace_when_complete(path) as temporary:
-        Image.fromarray(picture).save(temporary, format="PNG", optimize=True)
+        Image.fromarray(picture).save(temporary, format="PNG")
 
 
 def _bright_rgb(hue: float, saturation: float) -> tuple[int, int, int]:

@@ -12,6 +12,7 @@ from pycocotools.coco import COCO
 import d2seg.report.demo as demo_steps
 from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
 from d2seg.cli import main
+from d2seg.config import load_config
 from d2seg.export import ParityError, ParityReport
 from d2seg.export.parity import ImageParity
 from d2seg.features import load
@@ -32,11 +33,14 @@ def output(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_image_is_drawn_beside_its_input(output: Path) -> None:
     for stem, path in NUCLEI.items():
-        picture = Image.open(output / "overlays" / f"{stem}.png")
+        picture = load_image(output / "overlays" / f"{stem}.png")
         height, width = load_image(path).shape[:2]
-        scale = picture.height // height
-        assert picture.height == height * scale
-        assert picture.width > 2 * width * scale
+        scale = picture.shape[0] // height
+        assert picture.shape[0] == height * scale
+        assert picture.shape[1] > 2 * width * scale
+        # The input is grey; the instances, to the right, are not.
+        assert np.ptp(picture[:, : width * scale], axis=2).max() == 0
+        assert np.ptp(picture[:, width * scale :], axis=2).max() > 100
 
 
 def test_the_results_are_those_of_the_predictor(output: Path) -> None:
@@ -45,8 +49,6 @@ def test_the_results_are_those_of_the_predictor(output: Path) -> None:
     assert [image["file_name"] for image in coco.dataset["images"]] == [
         path.name for path in NUCLEI.values()
     ]
-    from d2seg.config import load_config
-
     predictor = DefaultPredictor(load_config(DEMO_CONFIG_FILE))
     number = list(NUCLEI).index(SPARSE) + 1
     expected = predictor(load_image(NUCLEI[SPARSE], "BGR"))["instances"]

@@ -98,7 +98,7 @@ def picture_uri(picture: np.ndarray, exact: bool = False) -> str:
     image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
     buffer = io.BytesIO()
     if exact:
-        image.save(buffer, format="PNG", optimize=True)
+        image.save(buffer, format="PNG")
     else:
         image.save(buffer, format="JPEG", quality=88, subsampling=0)
     kind = "png" if exact else "jpeg"

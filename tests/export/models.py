@@ -7,26 +7,13 @@ from torch import Tensor, nn
 from d2seg.config import load_config
 from d2seg.framework import CfgNode, build_model
 from tests.conftest import ROOT
+from tests.core.modeling.thin import THIN
 from tests.reference.cases import fill_deterministic, picture
 
-THIN: dict[str, Any] = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.WEIGHTS": "",
+THIN_FOR_TESTING: dict[str, Any] = THIN | {
     "MODEL.MASK_ON": True,
-    "MODEL.RESNETS.DEPTH": 18,
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 16,
     "MODEL.RESNETS.WIDTH_PER_GROUP": 16,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
-    "MODEL.FPN.OUT_CHANNELS": 32,
-    "MODEL.ANCHOR_GENERATOR.SIZES": [[8], [16], [32], [64], [128]],
-    "MODEL.RPN.PRE_NMS_TOPK_TEST": 200,
-    "MODEL.RPN.POST_NMS_TOPK_TEST": 100,
-    "MODEL.ROI_HEADS.NUM_CLASSES": 5,
     "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.3,
-    "MODEL.ROI_BOX_HEAD.FC_DIM": 64,
-    "MODEL.ROI_MASK_HEAD.NUM_CONV": 2,
-    "MODEL.ROI_MASK_HEAD.CONV_DIM": 32,
-    "TEST.DETECTIONS_PER_IMAGE": 40,
     "INPUT.MIN_SIZE_TEST": 96,
     "INPUT.MAX_SIZE_TEST": 160,
 }
@@ -34,7 +21,7 @@ THIN: dict[str, Any] = {
 
 def thin_config(**overrides: Any) -> CfgNode:
     """Return a config of a network that runs in milliseconds; keys with ``__`` for dots."""
-    values = THIN | {key.replace("__", "."): value for key, value in overrides.items()}
+    values = THIN_FOR_TESTING | {key.replace("__", "."): value for key, value in overrides.items()}
     cfg = load_config(ROOT / "configs" / "Base-RCNN-FPN.yaml")
     cfg.merge_from_list([item for pair in values.items() for item in pair])
     return cfg

@@ -64,7 +64,7 @@ def pool_multilevel(
         return roi_align(
             features[0], rois, output_size, scales[0], sampling_ratio, aligned, aten_only
         )
-    min_level = int(round(-math.log(scales[0]) / math.log(2.0)))  # TorchScript has no log2
+    min_level = int(0.5 - math.log(scales[0]) / math.log(2.0))  # TorchScript has no log2
     levels = assign_levels(boxes, len(features), min_level, canonical_size, canonical_level)
     pooled: list[Tensor] = []
     members: list[Tensor] = []

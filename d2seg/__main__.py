@@ -1,0 +1,7 @@
+"""``python -m d2seg``, the same as the ``d2seg`` command."""
+
+import sys
+
+from d2seg.cli import main
+
+sys.exit(main())

@@ -1,0 +1,201 @@
+"""Anchors, poolers, matchers and losses: wrong settings, empty input, and small known cases."""
+
+from typing import Any
+
+import pytest
+import torch
+
+from d2seg.core.config import get_cfg
+from d2seg.core.layers import ShapeSpec
+from d2seg.core.modeling import build_box_head, build_mask_head, build_rpn_head
+from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
+from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
+from d2seg.core.modeling.matcher import Matcher
+from d2seg.core.modeling.poolers import ROIPooler
+from d2seg.core.modeling.postprocessing import detector_postprocess
+from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, classification_metrics
+from d2seg.core.runtime.events import EventStorage
+from d2seg.core.structures import Boxes, Instances
+
+
+def test_one_list_of_sizes_serves_all_levels() -> None:
+    generator = DefaultAnchorGenerator(sizes=[[32, 64]], aspect_ratios=[[1.0]], strides=[4, 8])
+    assert generator.num_anchors == [2, 2]
+    anchors = generator([torch.zeros(1, 1, 2, 3), torch.zeros(1, 1, 1, 2)])
+    assert [len(boxes) for boxes in anchors] == [12, 4]
+    assert generator.state_dict() == {}
+
+
+def test_wrong_anchor_settings_are_named() -> None:
+    with pytest.raises(ValueError, match="SIZES has 3 lists, but there are 2 feature levels"):
+        DefaultAnchorGenerator(sizes=[[1], [2], [3]], aspect_ratios=[[1.0]], strides=[4, 8])
+    with pytest.raises(ValueError, match=r"OFFSET is 1.0, but must be in \[0, 1\)"):
+        DefaultAnchorGenerator(sizes=[[1]], aspect_ratios=[[1.0]], strides=[4], offset=1.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (([0.5], [0, 1, 1]), "IOU_LABELS has 3 entries, but 1 IOU_THRESHOLDS need 2"),
+        (([0.7, 0.3], [0, -1, 1]), "must rise from above 0"),
+        (([0.5], [0, 2]), "each must be -1, 0 or 1"),
+    ],
+)
+def test_wrong_matcher_settings_are_named(arguments: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Matcher(*arguments)
+
+
+def test_wrong_pooler_settings_and_input_are_named() -> None:
+    with pytest.raises(
+        ValueError, match="POOLER_TYPE is 'RoIAlign', but must be one of ROIAlignV2"
+    ):
+        ROIPooler(7, [1 / 4], 0, "RoIAlign")
+    with pytest.raises(ValueError, match="powers of two and double"):
+        ROIPooler(7, [1 / 4, 1 / 16], 0, "ROIAlignV2")
+    pooler = ROIPooler(7, [1 / 4, 1 / 8], 0, "ROIAlignV2")
+    levels = [torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 4, 4)]
+    with pytest.raises(ValueError, match="2 levels, but got 1 features"):
+        pooler(levels[:1], [])
+    with pytest.raises(ValueError, match="features of 2 images, but boxes of 1"):
+        pooler(levels, [Boxes(torch.zeros(0, 4))])
+    assert pooler(levels, [Boxes(torch.zeros(0, 4))] * 2).shape == (0, 3, 7, 7)
+
+
+def test_empty_source_boxes_have_no_deltas() -> None:
+    transform = Box2BoxTransform([1.0] * 4)
+    with pytest.raises(ValueError, match="one is empty"):
+        transform.get_deltas(torch.tensor([[1.0, 1, 1, 2]]), torch.tensor([[1.0, 1, 2, 2]]))
+
+
+@pytest.mark.parametrize("loss_type", ["smooth_l1", "giou", "diou", "ciou"])
+def test_box_losses_are_zero_for_equal_boxes_and_grow(loss_type: str) -> None:
+    boxes = torch.tensor([[10.0, 20, 30, 60], [0, 0, 5, 9]])
+    zero = torch.zeros(2, 4)
+    same = box_regression_loss(zero, boxes, zero, boxes, loss_type, 0.0)
+    moved = box_regression_loss(zero + 0.1, boxes + 1, zero, boxes, loss_type, 0.0)
+    far = box_regression_loss(zero + 0.3, boxes + 3, zero, boxes, loss_type, 0.0)
+    assert same.item() == pytest.approx(0, abs=1e-5)
+    assert 0.01 < moved.item() < far.item()
+
+
+def test_an_unknown_box_loss_is_named() -> None:
+    with pytest.raises(
+        ValueError, match="BBOX_REG_LOSS_TYPE is 'iou', but must be one of smooth_l1, giou"
+    ):
+        check_box_loss_type("MODEL.RPN.BBOX_REG_LOSS_TYPE", "iou")
+
+
+def test_losses_carry_metrics_and_publish_them_only_under_a_storage() -> None:
+    losses = Losses({"a": torch.tensor(2.0)}, {"m": 3.0})
+    losses.publish()  # no storage, no error
+    losses.add(Losses({"b": torch.tensor(1.0)}, {"n": torch.tensor(4)}))
+    losses.add({"c": torch.tensor(5.0)})  # a head of the user's returns a plain dict
+    weighted = losses.weighted({"a": 10.0})
+    assert {k: v.item() for k, v in weighted.items()} == {"a": 20.0, "b": 1.0, "c": 5.0}
+    with EventStorage() as storage:
+        weighted.publish()
+        assert {k: v[0] for k, v in storage.latest().items()} == {"m": 3.0, "n": 4.0}
+
+
+def test_classification_metrics_by_hand() -> None:
+    logits = torch.eye(3)[[0, 1, 2, 2, 1]]  # predicted; 2 is background
+    metrics = classification_metrics(logits, torch.tensor([0, 0, 1, 2, 2]), 2)
+    assert {k.split("/")[1]: round(v.item(), 4) for k, v in metrics.items()} == {
+        "cls_accuracy": 0.4,
+        "fg_cls_accuracy": 0.3333,
+        "false_negative": 0.3333,
+    }
+
+
+def predictor(**changes: Any) -> FastRCNNOutputLayers:
+    return FastRCNNOutputLayers(
+        ShapeSpec(channels=5),
+        box2box_transform=Box2BoxTransform([1.0] * 4),
+        num_classes=3,
+        **changes,
+    )
+
+
+@pytest.mark.parametrize("use_sigmoid_ce", [False, True])
+@pytest.mark.parametrize("cls_agnostic_bbox_reg", [False, True])
+def test_losses_and_detections_without_any_region(
+    use_sigmoid_ce: bool, cls_agnostic_bbox_reg: bool
+) -> None:
+    layers = predictor(use_sigmoid_ce=use_sigmoid_ce, cls_agnostic_bbox_reg=cls_agnostic_bbox_reg)
+    predictions = layers(torch.zeros(0, 5))
+    nothing = Instances(
+        (40, 60),
+        proposal_boxes=Boxes(torch.zeros(0, 4)),
+        gt_classes=torch.zeros(0, dtype=torch.int64),
+    )
+    losses = layers.losses(predictions, [nothing])
+    sum(losses.values()).backward()
+    assert {k: v.item() for k, v in losses.items()} == {"loss_cls": 0.0, "loss_box_reg": 0.0}
+    (found,), (rows,) = layers.inference(predictions, [nothing])
+    assert len(found) == len(rows) == 0
+
+
+def test_sigmoid_classes_are_independent_and_background_is_not_trained() -> None:
+    layers = predictor(use_sigmoid_ce=True)
+    logits = torch.tensor([[1.0, -2.0, 0.5, 9.0]])
+    proposal = Instances(
+        (40, 60), proposal_boxes=Boxes([[1.0, 2, 9, 8]]), gt_classes=torch.tensor([3])
+    )
+    loss = layers.losses((logits, torch.zeros(1, 12)), [proposal])["loss_cls"]
+    torch.testing.assert_close(loss, torch.nn.functional.softplus(logits[0, :3]).sum())
+    torch.testing.assert_close(
+        layers.predict_probs((logits, None), [proposal])[0], logits.sigmoid()
+    )
+
+
+def test_federated_loss_and_unknown_heads_are_refused() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.ROI_BOX_HEAD.USE_FED_LOSS = True
+    with pytest.raises(ValueError, match="USE_FED_LOSS is True, but the embedded framework"):
+        FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+    cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHed"
+    with pytest.raises(KeyError, match="did you mean 'FastRCNNConvFCHead'"):
+        build_box_head(cfg, ShapeSpec(8, 7, 7))
+    with pytest.raises(ValueError, match="NUM_CONV 0 and NUM_FC 0"):
+        cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHead"
+        build_box_head(cfg, ShapeSpec(8, 7, 7))
+
+
+def test_several_rpn_convolutions_are_named_as_in_detectron2() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.RPN.CONV_DIMS = [-1, 16]
+    names = build_rpn_head(cfg, [ShapeSpec(channels=8, stride=16)]).state_dict().keys()
+    assert {"conv.conv0.weight", "conv.conv1.weight", "anchor_deltas.bias"} <= names
+
+
+def test_heads_with_norm_have_no_bias_in_their_convolutions() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.ROI_MASK_HEAD.NAME = "MaskRCNNConvUpsampleHead"
+    cfg.MODEL.ROI_MASK_HEAD.NUM_CONV = 2
+    cfg.MODEL.ROI_MASK_HEAD.NORM = "GN"
+    names = build_mask_head(cfg, ShapeSpec(8, 14, 14)).state_dict().keys()
+    assert "mask_fcn1.norm.weight" in names
+    assert "mask_fcn1.bias" not in names
+
+
+def test_postprocessing_scales_each_axis_and_drops_what_becomes_empty() -> None:
+    found = Instances(
+        (50, 100),
+        pred_boxes=Boxes([[10.0, 10, 20, 20], [100.0, 10, 130, 20]]),
+        scores=torch.tensor([0.9, 0.8]),
+        pred_masks=torch.ones(2, 1, 28, 28),
+    )
+    output = detector_postprocess(found, 200, 300)
+    assert output.image_size == (200, 300)
+    assert output.pred_boxes.tensor.tolist() == [[30.0, 40.0, 60.0, 80.0]]
+    assert output.pred_masks.shape == (1, 200, 300)
+    assert output.pred_masks.sum() == 30 * 40
+    assert found.pred_boxes.tensor[0].tolist() == [10.0, 10.0, 20.0, 20.0]
+    assert found.pred_masks.shape == (2, 1, 28, 28)
+
+
+def test_postprocessing_without_boxes_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"need 'pred_boxes' or 'proposal_boxes'.*\['scores'\]"):
+        detector_postprocess(Instances((5, 9), scores=torch.zeros(1)), 10, 18)
