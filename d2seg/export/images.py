@@ -16,10 +16,12 @@ NUM_SHIPPED = 2
 """How many of the shipped images are used when none are named."""
 OTHER_SCALE = 0.75
 """Scale of the second size that the first image is tried in."""
+GRAIN = 2.0
+"""Standard deviation of the noise in the blank image, like that of a camera's sensor."""
 
 
 def verification_images(cfg: CfgNode, inputs: Sequence[str | Path] | None = None) -> list[Tensor]:
-    """Prepare real images, the first of them in a second size and shape, and a blank one.
+    """Prepare real images, the first of them in a second size and shape, and one without objects.
 
     Args:
         cfg: Gives the order of the channels and the size for testing.
@@ -48,5 +50,11 @@ def _other_size(image: Tensor) -> Tensor:
 
 
 def _blank_like(image: Tensor) -> Tensor:
-    """Make an image of the size of (3, H, W) that shows nothing."""
-    return torch.zeros_like(image)
+    """Make an image of the size of (3, H, W) that shows nothing but its background with grain.
+
+    Without the grain every place would look the same: a network that still finds objects there
+    gives them exactly equal scores, and any rounding picks others of them.
+    """
+    background = image.flatten(1).median(dim=1).values[:, None, None]
+    grain = torch.randn(image.shape, generator=torch.Generator().manual_seed(0)) * GRAIN
+    return (background + grain).round().clamp(0, 255)
