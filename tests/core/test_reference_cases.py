@@ -102,9 +102,11 @@ def test_inference(name: str, record_property: Record) -> None:
     record_property("boxes", f"{offset.abs().max():.1e} px, scores {score.abs().max():.1e}")
     if "mask_areas" in recorded["instances"]:
         areas = final.pred_masks[order].flatten(1).sum(dim=1)
-        changed = (areas - torch.tensor(recorded["instances"]["mask_areas"])).abs().max().item()
-        record_property("mask_areas", f"{changed} px")
-        assert changed <= 2  # a pixel whose probability is 0.5 but for rounding
+        recorded_areas = torch.tensor(recorded["instances"]["mask_areas"])
+        changed = (areas - recorded_areas).abs()
+        record_property("mask_areas", f"{changed.max().item()} px")
+        # Pixels whose probability is 0.5 but for rounding: a few, more in a mask of many pixels.
+        assert bool((changed <= 2 + 1e-3 * recorded_areas).all())
     assert differences == []
 
 

@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
+from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.layers import Conv2d, ShapeSpec, get_norm
+from d2seg.core.layers import ShapeSpec
+from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.runtime.registry import Registry
 
 ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD")
@@ -41,21 +42,8 @@ class FastRCNNConvFCHead(nn.Module):
                 "MODEL.ROI_BOX_HEAD has NUM_CONV 0 and NUM_FC 0, but needs at least one layer."
             )
         channels = input_shape.channels or 0
-        self.conv_norm_relus: list[nn.Module] = []
-        for index, width in enumerate(conv_dims, start=1):
-            conv = Conv2d(
-                channels,
-                width,
-                3,
-                padding=1,
-                bias=not conv_norm,
-                norm=get_norm(conv_norm, width),
-                activation=F.relu,
-            )
-            c2_msra_fill(conv)
-            self.add_module(f"conv{index}", conv)
-            self.conv_norm_relus.append(conv)
-            channels = width
+        self.conv_norm_relus = add_convolutions(self, "conv", channels, conv_dims, conv_norm)
+        channels = conv_dims[-1] if conv_dims else channels
         self._output_shape = ShapeSpec(channels, input_shape.height, input_shape.width)
         self.fcs: list[nn.Module] = []
         features = channels * (input_shape.height or 1) * (input_shape.width or 1)

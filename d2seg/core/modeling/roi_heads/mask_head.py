@@ -9,8 +9,9 @@ from fvcore.nn.weight_init import c2_msra_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.layers import Conv2d, ShapeSpec, get_norm
+from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.losses import Losses, share
+from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.ops.masks import mask_probabilities
 from d2seg.core.runtime.registry import Registry
 from d2seg.core.structures import Instances
@@ -88,21 +89,10 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
     ) -> None:
         super().__init__(**kwargs)
         channels = input_shape.channels or 0
-        self.conv_norm_relus: list[nn.Module] = []
-        for index, width in enumerate(conv_dims[:-1], start=1):
-            conv = Conv2d(
-                channels,
-                width,
-                3,
-                padding=1,
-                bias=not conv_norm,
-                norm=get_norm(conv_norm, width),
-                activation=F.relu,
-            )
-            c2_msra_fill(conv)
-            self.add_module(f"mask_fcn{index}", conv)
-            self.conv_norm_relus.append(conv)
-            channels = width
+        self.conv_norm_relus = add_convolutions(
+            self, "mask_fcn", channels, conv_dims[:-1], conv_norm
+        )
+        channels = conv_dims[-2] if len(conv_dims) > 1 else channels
         self.deconv = nn.ConvTranspose2d(channels, conv_dims[-1], 2, stride=2)
         c2_msra_fill(self.deconv)
         self.predictor = nn.Conv2d(conv_dims[-1], num_classes, 1)
