@@ -31,7 +31,7 @@ setup(
     package_dir={"d2seg.configs": "configs"},
     package_data={
         "d2seg": ["py.typed", "assets/**/*", "report/*.html", "report/templates/*"],
-        "d2seg.configs": ["**/*.yaml"],
+        "d2seg.configs": ["**/*.yaml", "README.md"],
     },
     install_requires=[
         "torch>=2.4",

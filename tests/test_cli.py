@@ -7,7 +7,8 @@ import pytest
 import torchvision
 
 from d2seg import __version__, cli
-from d2seg.cli import doctor
+from d2seg.cli import describe_error, doctor
+from d2seg.cli.arguments import move_overrides
 from tests.conftest import ROOT, RunPython
 
 IMAGES = ROOT / "d2seg" / "assets" / "images"
@@ -219,3 +220,30 @@ def test_doctor_reads_the_extras(monkeypatch: pytest.MonkeyPatch) -> None:
         "extra 'dev'": "not installed: surely-not-installed",
         "extra 'viz'": "installed",
     }
+
+
+@pytest.mark.parametrize("option", ["--input", "--stages"])
+def test_overrides_may_follow_a_list_option_directly(option: str) -> None:
+    parsed = argparse.Namespace(input=["photos"], stages=["backbone"], opts=["A.B", "1"])
+    name = option.removeprefix("--")
+    setattr(parsed, name, [*getattr(parsed, name), "MODEL.WEIGHTS", "model.pth"])
+    move_overrides(parsed)
+    assert parsed.opts == ["MODEL.WEIGHTS", "model.pth", "A.B", "1"]
+    assert (parsed.input, parsed.stages) == (["photos"], ["backbone"])
+
+
+def test_a_file_that_is_named_like_a_key_stays_an_input(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "MODEL.PNG").touch()
+    parsed = argparse.Namespace(input=["photos", "MODEL.PNG"], opts=[])
+    move_overrides(parsed)
+    assert parsed.input == ["photos", "MODEL.PNG"]
+
+
+def test_an_output_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    with pytest.raises(FileExistsError) as caught:
+        (tmp_path / "taken").mkdir()
+    assert "taken' is a file, but a folder is needed" in describe_error(caught.value)

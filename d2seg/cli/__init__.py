@@ -13,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 
 from d2seg import __version__
+from d2seg.cli.arguments import move_overrides
 
 COMMANDS = {
     "demo": "run the shipped model on the shipped images and write a page that shows everything",
@@ -44,6 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         command = _find_command(arguments)
         parsed = _build_parser(command).parse_args(arguments)
+        move_overrides(parsed)
         return int(_command_module(parsed.command).run(parsed))
     except USER_ERRORS as error:
         if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
@@ -57,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def describe_error(error: BaseException) -> str:
     """Return an exception's message on one line, without Python's decoration of it."""
-    if isinstance(error, OSError) and error.strerror:
+    if isinstance(error, FileExistsError | NotADirectoryError) and error.filename:
+        message = f"'{error.filename}' is a file, but a folder is needed there; name another."
+    elif isinstance(error, OSError) and error.strerror:
         message = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     elif isinstance(error, KeyError) and len(error.args) == 1:
         message = str(error.args[0])  # str(KeyError) puts the message in quotes

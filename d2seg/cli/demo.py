@@ -4,6 +4,8 @@ import argparse
 import time
 from pathlib import Path
 
+from d2seg.cli.arguments import add_config_file, add_overrides
+
 EPILOG = """\
 Without options the shipped model finds nuclei in the shipped microscope images. The output folder
 gets index.html (one file that shows everything), overlays/, instances.json and images.json (COCO),
@@ -31,15 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="images, folders, glob patterns (default: the shipped images)",
     )
-    parser.add_argument(
-        "--config-file",
-        metavar="FILE",
-        help="config: a file or a model zoo name (default: the shipped model)",
-    )
-    # Not REMAINDER: that would swallow an option which follows a KEY VALUE pair.
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="config overrides, after --output"
-    )
+    add_config_file(parser, default="the shipped model")
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:

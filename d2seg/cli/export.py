@@ -4,6 +4,8 @@ import argparse
 import sys
 from pathlib import Path
 
+from d2seg.cli.arguments import add_config_file, add_overrides
+
 EPILOG = """\
 what comes:
   --format ptl writes DIR/mobile_optimized.ptl for torch.jit.load and for the lite interpreter of
@@ -24,9 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``d2seg export``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="config: a file or a model zoo name"
-    )
+    add_config_file(parser)
     parser.add_argument("--format", default="ptl", choices=["ptl"], help="kind of file")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
@@ -46,10 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="images, folders, glob patterns to compare on (default: images of this package)",
     )
-    # Not REMAINDER: that would swallow an option which follows a KEY VALUE pair.
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="config overrides, after --output"
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:

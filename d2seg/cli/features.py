@@ -5,6 +5,8 @@ import sys
 import time
 from pathlib import Path
 
+from d2seg.cli.arguments import add_config_file, add_overrides
+
 EPILOG = """\
 stages:
   backbone       all feature maps of the backbone; backbone.p3 is one of them
@@ -27,9 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``d2seg features``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument(
-        "--config-file", required=True, metavar="FILE", help="config: a file or a model zoo name"
-    )
+    add_config_file(parser)
     parser.add_argument(
         "--input", required=True, nargs="+", metavar="PATH", help="images, folders, glob patterns"
     )
@@ -40,10 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write, see below (default: FEATURES.STAGES of the config)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
-    # Not REMAINDER: that would swallow an option which follows a KEY VALUE pair.
-    parser.add_argument(
-        "opts", nargs="*", metavar="KEY VALUE", help="config overrides, after --output"
-    )
+    add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 
 from d2seg import cli
-from d2seg.export import ParityError, export_model, parity, read_description
+from d2seg.export import ParityError, export_model, inspect_file, read_description
 from d2seg.export.deployable import DeployableRCNN
 from d2seg.export.images import verification_images
 from d2seg.export.torchscript import load_lite
 from d2seg.framework import DetectionCheckpointer
 from d2seg.postprocess import postprocess
 from tests.export.models import pictures, thin_config, thin_model
+from tests.reference.cases import case_config, case_model
 
 NUCLEI = "d2seg/assets/nuclei.yaml"
 
@@ -158,7 +159,22 @@ def test_command_says_when_nothing_was_compared(
     assert "Nothing was found in any image" in capsys.readouterr().err
 
 
-def test_tolerances_are_those_of_float_noise() -> None:
-    assert parity.BOX_TOLERANCE <= 0.05
-    assert parity.SCORE_TOLERANCE <= 2e-3
-    assert parity.MASK_TOLERANCE <= 5e-3
+@pytest.mark.slow
+@pytest.mark.parametrize("aten_only", [True, False])
+def test_full_size_network_at_parity(tmp_path: Path, aten_only: bool, record_property: Any) -> None:
+    name = "COCO-InstanceSegmentation__mask_rcnn_R_50_FPN_3x"
+    sizes = ["MODEL.DEVICE", "cpu", "INPUT.MIN_SIZE_TEST", 160, "INPUT.MAX_SIZE_TEST", 256]
+    images = [write_pictures(tmp_path / "images")]
+    cfg, model = case_config(name, sizes), case_model(name, sizes)
+    report = export_model(model, cfg, tmp_path, aten_only=aten_only, images=images)
+    assert [image.num_matched for image in report.images] == [100] * 4
+    worst = max(image.box_difference for image in report.images)
+    assert worst < 5e-3
+    facts = inspect_file(tmp_path / "mobile_optimized.ptl")
+    (tmp_path / "mobile_optimized.ptl").unlink()  # pytest would keep it for three runs
+    assert facts.megabytes < 180
+    record_property(
+        "R50-FPN file",
+        f"{facts.megabytes:.1f} MB, {len(facts.operators)} operators, all 400 detections matched, "
+        f"boxes within {worst:.1e} px",
+    )

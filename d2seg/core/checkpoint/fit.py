@@ -53,5 +53,5 @@ def _shape(tensor: Tensor) -> str:
 def _listed(kind: str, keys: Sequence[str]) -> str:
     if not keys:
         return ""
-    dots = ", ..." if len(keys) > _EXAMPLES else ""
-    return f" {len(keys)} {kind}: {', '.join(keys[:_EXAMPLES])}{dots}."
+    more = f" and {len(keys) - _EXAMPLES} more" if len(keys) > _EXAMPLES else ""
+    return f" {len(keys)} {kind}: {', '.join(keys[:_EXAMPLES])}{more}."
