@@ -65,7 +65,7 @@ class CfgNode(FvcoreCfgNode):
         """
         if len(cfg_list) % 2:
             raise ValueError(
-                f"Config overrides come in pairs KEY VALUE, found {len(cfg_list)} items: "
+                "Config overrides come in pairs KEY VALUE, found an odd number of words: "
                 f"{' '.join(map(str, cfg_list))}."
             )
         for key, value in zip(cfg_list[0::2], cfg_list[1::2], strict=True):

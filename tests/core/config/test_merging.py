@@ -75,7 +75,7 @@ def test_unknown_key_in_a_file_names_key_file_and_nearest(tmp_path: Path) -> Non
         (["SOLVER.BASE_LR", "{1, 2}"], r"must be of type float .*found set \{1, 2\}"),
         (["MODEL.RPN", "3"], r"'MODEL.RPN' must be a section with keys such as 'MODEL.RPN.\w+'"),
         (["MODEL.RPN", "{'NMS_THRESH': 0.5}"], r"'MODEL.RPN' must be a section"),
-        (["MODEL.MASK_ON"], r"come in pairs KEY VALUE, found 1 items: MODEL.MASK_ON\."),
+        (["MODEL.MASK_ON"], r"in pairs KEY VALUE, found an odd number of words: MODEL.MASK_ON"),
         (["_BASE_", "a.yaml"], r"'_BASE_' can only be used in files"),
     ],
 )
