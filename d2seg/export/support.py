@@ -28,9 +28,7 @@ def check_supported(model: Any) -> None:
     if fpn.top_block is not None:
         _check_class("the top block of the pyramid", fpn.top_block, "LastLevelMaxPool")
     if fpn.padding_constraints.get("square_size", 0) > 0:
-        raise ValueError(
-            f"{SUPPORTED}, but this one pads images to squares (MODEL.FPN.SQUARE_PAD)."
-        )
+        raise ValueError(f"{SUPPORTED}, but this one pads images to squares.")
     _check_class("the proposal generator", rpn, "RPN")
     _check_class("the head of the RPN", rpn.rpn_head, "StandardRPNHead")
     _check_class("the anchor generator", rpn.anchor_generator, "DefaultAnchorGenerator")

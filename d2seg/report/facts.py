@@ -1,6 +1,7 @@
 """What the page says about the model, the files written and the next commands."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,7 @@ def next_commands(
     config: str, overrides: Sequence[str], output: Path, mobile_file: Path
 ) -> list[tuple[str, str]]:
     """Return what to type next: what it does, and the command."""
-    more = " ".join(["", *overrides])
+    more = "".join(f" {shlex.quote(word)}" for word in overrides)
     program = _program()
     return [
         (
