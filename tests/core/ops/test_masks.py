@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2seg.core.ops.masks import mask_probabilities, paste_masks
+from tests.reference.functions import recorded_functions
 
 
 def test_the_mask_of_the_class_is_chosen() -> None:
@@ -20,6 +21,17 @@ def test_the_mask_of_the_class_is_chosen() -> None:
 def test_class_agnostic_masks_serve_every_class() -> None:
     logits = torch.randn(2, 1, 5, 6)
     torch.testing.assert_close(mask_probabilities(logits, torch.tensor([7, 3])), logits.sigmoid())
+
+
+def test_soft_masks_are_detectron2s() -> None:
+    record = recorded_functions()
+    masks = torch.tensor(record["paste_probabilities"])
+    boxes = torch.tensor(record["boxes_jittered"])
+    soft = paste_masks(masks, boxes, (record["height"], record["width"]), threshold=-1.0)
+    sums = soft.flatten(1).sum(dim=1)
+    want = torch.tensor(record["paste_soft_sums"])
+    # Rounding down to whole grey values turns float noise into single steps.
+    assert bool(((sums - want).abs() <= 1e-4 * want).all())
 
 
 def paste_by_whole_image(mask: Tensor, box: Tensor, size_hw: tuple[int, int]) -> Tensor:
