@@ -1,7 +1,13 @@
 """Building blocks of networks, under detectron2's public names."""
 
-from d2seg.core.layers.batch_norm import FrozenBatchNorm2d, LayerNorm2d, get_norm
+from d2seg.core.layers.batch_norm import (
+    CycleBatchNormList,
+    FrozenBatchNorm2d,
+    LayerNorm2d,
+    get_norm,
+)
 from d2seg.core.layers.blocks import CNNBlockBase
+from d2seg.core.layers.deform_conv import DeformConv, ModulatedDeformConv
 from d2seg.core.layers.mask_ops import paste_masks_in_image
 from d2seg.core.layers.nms import batched_nms
 from d2seg.core.layers.roi_align import ROIAlign
@@ -20,9 +26,12 @@ __all__ = [
     "CNNBlockBase",
     "Conv2d",
     "ConvTranspose2d",
+    "CycleBatchNormList",
+    "DeformConv",
     "FrozenBatchNorm2d",
     "LayerNorm2d",
     "Linear",
+    "ModulatedDeformConv",
     "ROIAlign",
     "ShapeSpec",
     "batched_nms",

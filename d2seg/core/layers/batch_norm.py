@@ -108,6 +108,45 @@ class LayerNorm2d(nn.Module):
         return normed.permute(0, 3, 1, 2)
 
 
+class CycleBatchNormList(nn.ModuleList):
+    """Batch norms that take turns: one for each level that a shared head goes over.
+
+    The statistics are those of each level, the affine parameters are shared.
+
+    Args:
+        length: How many; the input of call i goes to norm i modulo ``length``.
+        bn_class: Class of the norms.
+        **kwargs: Arguments of the class, ``num_features`` among them.
+    """
+
+    weight: Tensor
+    bias: Tensor
+
+    def __init__(
+        self, length: int, bn_class: type[nn.Module] = nn.BatchNorm2d, **kwargs: Any
+    ) -> None:
+        affine = kwargs.pop("affine", True)
+        super().__init__([bn_class(**kwargs, affine=False) for _ in range(length)])
+        if affine:
+            channels = int(self[0].num_features)  # type: ignore[arg-type]
+            self.weight = nn.Parameter(torch.ones(channels))
+            self.bias = nn.Parameter(torch.zeros(channels))
+        self.affine = affine
+        self._next = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) float with the norm whose turn it is."""
+        x = self[self._next](x)
+        self._next = (self._next + 1) % len(self)
+        if not self.affine:
+            return x
+        return x * self.weight[:, None, None] + self.bias[:, None, None]
+
+    def extra_repr(self) -> str:
+        """Describe the list in ``print(model)``."""
+        return f"affine={self.affine}"
+
+
 def _group_norm(channels: int) -> nn.Module:
     if channels % 32:
         raise ValueError(

@@ -10,6 +10,7 @@ from d2seg.core.structures.boxes import (
 )
 from d2seg.core.structures.image_list import ImageList
 from d2seg.core.structures.instances import Instances
+from d2seg.core.structures.keypoints import Keypoints, heatmaps_to_keypoints
 from d2seg.core.structures.masks import BitMasks, PolygonMasks, ROIMasks
 from d2seg.core.structures.polygons import (
     polygon_area,
@@ -23,8 +24,10 @@ __all__ = [
     "Boxes",
     "ImageList",
     "Instances",
+    "Keypoints",
     "PolygonMasks",
     "ROIMasks",
+    "heatmaps_to_keypoints",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",

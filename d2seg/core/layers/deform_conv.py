@@ -1,0 +1,134 @@
+"""Deformable convolutions (arXiv:1703.06211; modulated, arXiv:1811.11168), by torchvision."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import deform_conv2d
+
+
+class _DeformableConvolution(nn.Module):
+    """The weights of a convolution whose sampling positions come with the input.
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of the output.
+        kernel_size: Height and width of the kernel.
+        stride: Of the sampling grid.
+        padding: Zeros around the input.
+        dilation: Cells between the taps of the kernel.
+        groups: Groups of channels that are convolved apart.
+        deformable_groups: Groups of input channels with positions of their own.
+        bias: Whether to add a bias.
+        norm: Applied to the output of the convolution.
+        activation: Applied last.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, int],
+        stride: int | tuple[int, int] = 1,
+        padding: int | tuple[int, int] = 0,
+        dilation: int | tuple[int, int] = 1,
+        groups: int = 1,
+        deformable_groups: int = 1,
+        bias: bool = False,
+        norm: nn.Module | None = None,
+        activation: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        for name, count in (("groups", groups), ("deformable_groups", deformable_groups)):
+            if in_channels % count:
+                raise ValueError(f"{in_channels} input channels do not divide into {count} {name}.")
+        if out_channels % groups:
+            raise ValueError(f"{out_channels} output channels do not divide into {groups} groups.")
+        self.in_channels = in_channels
+        self.out_channels = out_channels
+        self.kernel_size = _pair(kernel_size)
+        self.stride = _pair(stride)
+        self.padding = _pair(padding)
+        self.dilation = _pair(dilation)
+        self.groups = groups
+        self.deformable_groups = deformable_groups
+        self.norm = norm
+        self.activation = activation
+        self.weight = nn.Parameter(
+            torch.empty(out_channels, in_channels // groups, *self.kernel_size)
+        )
+        self.register_parameter("bias", nn.Parameter(torch.zeros(out_channels)) if bias else None)
+        nn.init.kaiming_uniform_(self.weight, nonlinearity="relu")
+
+    def _convolve(self, x: Tensor, offset: Tensor, mask: Tensor | None) -> Tensor:
+        x = deform_conv2d(
+            x,
+            offset,
+            self.weight,
+            self.bias,
+            stride=self.stride,
+            padding=self.padding,
+            dilation=self.dilation,
+            mask=mask,
+        )
+        if self.norm is not None:
+            x = self.norm(x)
+        return x if self.activation is None else self.activation(x)
+
+    def extra_repr(self) -> str:
+        """Describe the layer in ``print(model)``."""
+        return (
+            f"in_channels={self.in_channels}, out_channels={self.out_channels}, "
+            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
+            f"dilation={self.dilation}, groups={self.groups}, "
+            f"deformable_groups={self.deformable_groups}, bias={self.bias is not None}"
+        )
+
+
+class DeformConv(_DeformableConvolution):
+    """Convolution that samples at given offsets from the grid."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.bias is not None:
+            raise ValueError("DeformConv has no bias; set bias=False.")
+
+    def forward(self, x: Tensor, offset: Tensor) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: (B, C_in, H, W) float.
+            offset: (B, deformable_groups * taps * 2, H', W') float, y and x in cells of each tap.
+
+        Returns:
+            (B, C_out, H', W') float.
+        """
+        return self._convolve(x, offset, None)
+
+
+class ModulatedDeformConv(_DeformableConvolution):
+    """Convolution that samples at given offsets from the grid, with a weight for each sample."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        has_bias = len(args) > 8 or "bias" in kwargs
+        super().__init__(*args, **(kwargs if has_bias else {**kwargs, "bias": True}))
+
+    def forward(self, x: Tensor, offset: Tensor, mask: Tensor) -> Tensor:
+        """Convolve.
+
+        Args:
+            x: (B, C_in, H, W) float.
+            offset: (B, deformable_groups * taps * 2, H', W') float, y and x in cells of each tap.
+            mask: (B, deformable_groups * taps, H', W') float, usually in [0, 1].
+
+        Returns:
+            (B, C_out, H', W') float.
+        """
+        return self._convolve(x, offset, mask)
+
+
+def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
+    return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -1,0 +1,175 @@
+"""Data sets by name: how to load them, and what is known about them."""
+
+import difflib
+from collections import UserDict
+from collections.abc import Callable, Iterable, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
+    """Names of data sets to functions that load them."""
+
+    def register(self, name: str, func: Callable[[], list[dict[str, Any]]]) -> None:
+        """Make a data set known; it is loaded only when asked for.
+
+        Args:
+            name: Such as ``nuclei_val``.
+            func: Returns one dict per image, the same on every call.
+
+        Raises:
+            TypeError: ``func`` cannot be called.
+            ValueError: There is a data set of this name.
+        """
+        if not callable(func):
+            raise TypeError(
+                f"Data set '{name}' has to be registered with a function that loads it; "
+                f"found a {type(func).__name__}."
+            )
+        if name in self.data:
+            raise ValueError(
+                f"Data set '{name}' is registered already; choose another name, or call "
+                f"DatasetCatalog.remove('{name}') first."
+            )
+        self.data[name] = func
+
+    def get(self, name: str) -> list[dict[str, Any]]:  # type: ignore[override]
+        """Load a data set.
+
+        Raises:
+            KeyError: There is no data set of this name.
+        """
+        return self[name]()
+
+    def list(self) -> list[str]:
+        """Return the names of all data sets."""
+        return list(self.data)
+
+    def remove(self, name: str) -> None:
+        """Forget a data set.
+
+        Raises:
+            KeyError: There is no data set of this name.
+        """
+        del self[name]
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(_unknown_name(name, self.data))
+
+    def __delitem__(self, name: str) -> None:
+        if name not in self.data:
+            self.__missing__(name)
+        del self.data[name]
+
+
+class Metadata(SimpleNamespace):
+    """What is known about a data set: class names, files, colours. A value can be set only once.
+
+        metadata = MetadataCatalog.get("nuclei_val").set(thing_classes=["nucleus"])
+        metadata.thing_classes
+
+    That two parts of a program believe different things about one data set is an error here, not
+    a surprise later.
+    """
+
+    name: str = "N/A"
+
+    def __getattr__(self, key: str) -> Any:
+        known = ", ".join(sorted(self.__dict__)) or "nothing"
+        raise AttributeError(
+            f"Nothing is known about '{key}' of data set '{self.name}'; known: {known}."
+        )
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        if key in self.__dict__ and self.__dict__[key] != value:
+            raise AttributeError(
+                f"'{key}' of data set '{self.name}' is {self.__dict__[key]!r} already and cannot "
+                f"become {value!r}; use another data set name, or MetadataCatalog.remove first."
+            )
+        super().__setattr__(key, value)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return everything that is known, as a new dict."""
+        return dict(self.__dict__)
+
+    def set(self, **values: Any) -> "Metadata":
+        """Set several values and return self.
+
+        Raises:
+            AttributeError: One of them is known already with another value.
+        """
+        for key, value in values.items():
+            setattr(self, key, value)
+        return self
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return a value, or ``default`` if it is not known."""
+        return self.__dict__.get(key, default)
+
+
+class _MetadataCatalog(UserDict[str, Metadata]):
+    """Names of data sets to what is known about them."""
+
+    def get(self, name: str) -> Metadata:  # type: ignore[override]
+        """Return the metadata of this name, new and empty the first time."""
+        if name not in self.data:
+            self.data[name] = Metadata(name=name)
+        return self.data[name]
+
+    def list(self) -> list[str]:
+        """Return the names that something is known about."""
+        return list(self.data)
+
+    def remove(self, name: str) -> None:
+        """Forget what is known about a data set.
+
+        Raises:
+            KeyError: There is nothing of this name.
+        """
+        if name not in self.data:
+            raise KeyError(_unknown_name(name, self.data))
+        del self.data[name]
+
+
+def _unknown_name(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    nearest = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean '{nearest[0]}'?" if nearest else "."
+    return f"There is no data set '{name}'{hint} Known: {', '.join(names) or 'none'}."
+
+
+DatasetCatalog = _DatasetCatalog()
+"""The data sets of this process."""
+
+MetadataCatalog = _MetadataCatalog()
+"""What this process knows about data sets."""
+
+
+def get_fed_loss_cls_weights(
+    dataset_names: str | Sequence[str], freq_weight_power: float = 1.0
+) -> Tensor:
+    """Weigh classes by how many images they are in, for the federated loss (arXiv:2103.07461).
+
+    Args:
+        dataset_names: The first one's metadata must have ``class_image_count``, a list of dicts
+            with ``id``, from 1, and ``image_count``.
+        freq_weight_power: Exponent of the counts.
+
+    Returns:
+        (K,) float, by rising id.
+
+    Raises:
+        ValueError: Nothing is known about the counts.
+    """
+    name = dataset_names if isinstance(dataset_names, str) else next(iter(dataset_names), "")
+    counts = MetadataCatalog.get(name).get("class_image_count")
+    if counts is None:
+        raise ValueError(
+            f"The federated loss needs 'class_image_count' in the metadata of data set '{name}' "
+            "(DATASETS.TRAIN); set it, or set MODEL.ROI_BOX_HEAD.USE_FED_LOSS to False."
+        )
+    by_id = sorted(counts, key=lambda one: one["id"])
+    return torch.tensor([float(one["image_count"]) for one in by_id]) ** freq_weight_power
