@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import CfgNode, get_cfg
 from d2seg.core.modeling import build_model
-from d2seg.core.structures import BitMasks, Boxes, Instances
+from d2seg.core.structures import BitMasks, Boxes, Instances, Keypoints
 from tests.reference import deterministic
 
 FOLDER = Path(__file__).parents[1] / "data" / "cases"
@@ -24,6 +24,11 @@ def load_case(name: str) -> dict[str, Any]:
     """Read one recorded case."""
     with gzip.open(FOLDER / f"{name}.json.gz") as file:
         return json.load(file)
+
+
+def is_trained(name: str) -> bool:
+    """Tell whether a training step of this case was recorded."""
+    return "training" in load_case(name)
 
 
 def case_config(name: str, opts: list[Any] | None = None) -> CfgNode:
@@ -55,12 +60,44 @@ def picture(seed: int, height: int, width: int) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
-def ground_truth(seed: int, height: int, width: int, num_classes: int) -> Instances:
-    """Return the objects of the deterministic image, with bitmasks."""
+def ground_truth(
+    seed: int, height: int, width: int, num_classes: int, num_keypoints: int = 0
+) -> Instances:
+    """Return the objects of the deterministic image, with bitmasks.
+
+    With keypoints all objects are of class 0; the points are uniform in their boxes, and visible.
+    """
     made = deterministic.annotations(seed, height, width, num_classes)
-    return Instances(
+    boxes = made["boxes"]
+    targets = Instances(
         (height, width),
-        gt_boxes=Boxes(torch.from_numpy(made["boxes"])),
+        gt_boxes=Boxes(torch.from_numpy(boxes)),
         gt_classes=torch.from_numpy(made["classes"]),
         gt_masks=BitMasks(torch.from_numpy(made["masks"])),
+    )
+    if num_keypoints:
+        random = np.random.RandomState(seed + 1).random_sample((len(boxes), num_keypoints, 2))
+        points = boxes[:, None, :2] + random * (boxes[:, None, 2:] - boxes[:, None, :2])
+        visible = np.full((len(boxes), num_keypoints, 1), 2.0)
+        targets.gt_keypoints = Keypoints(np.concatenate([points, visible], axis=2))
+        targets.gt_classes = torch.zeros(len(boxes), dtype=torch.int64)
+    return targets
+
+
+def semantic_map(seed: int, height: int, width: int) -> Tensor:
+    """Return the classes of the deterministic pixels, (height, width) int64: object i is i + 1."""
+    masks = deterministic.annotations(seed, height, width, 1)["masks"]
+    classes = torch.zeros(height, width, dtype=torch.int64)
+    for index, mask in enumerate(masks, start=1):
+        classes[torch.from_numpy(mask)] = index
+    return classes
+
+
+def given_proposals(seed: int, height: int, width: int, shift: float = 0.0) -> Instances:
+    """Return the annotated boxes, moved by some pixels, as proposals."""
+    boxes = torch.from_numpy(deterministic.annotations(seed, height, width, 1)["boxes"])
+    return Instances(
+        (height, width),
+        proposal_boxes=Boxes(boxes + shift),
+        objectness_logits=torch.ones(len(boxes)),
     )

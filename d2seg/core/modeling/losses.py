@@ -44,6 +44,12 @@ class Losses(dict[str, Tensor]):
         scaled = {name: loss * by_name.get(name, 1.0) for name, loss in self.items()}
         return Losses(scaled, self.metrics)
 
+    def of_stage(self, stage: int) -> "Losses":
+        """Name the losses ``x_stage0`` and the metrics ``stage0/x``, as in a cascade."""
+        suffix = f"_stage{stage}"
+        metrics = {f"stage{stage}/{name}": value for name, value in self.metrics.items()}
+        return Losses({f"{name}{suffix}": loss for name, loss in self.items()}, metrics)
+
     def publish(self) -> None:
         """Write the metrics to the active EventStorage, if there is one."""
         if has_event_storage():

@@ -1,5 +1,8 @@
 """From the resolution of the network input to that of the user's image."""
 
+import torch.nn.functional as F
+from torch import Tensor
+
 from d2seg.core.structures import Instances, ROIMasks
 
 
@@ -10,7 +13,7 @@ def detector_postprocess(
 
     Args:
         results: Detections in pixels of the network input; ``pred_masks`` as (N, 1, h, w)
-            probabilities of the boxes. Not modified.
+            probabilities of the boxes, ``pred_keypoints`` (N, K, 3) as x, y, score. Not modified.
         output_height: Height in pixels of the wanted output.
         output_width: Width in pixels of the wanted output.
         mask_threshold: Probability from which a pixel belongs to the object.
@@ -40,4 +43,28 @@ def detector_postprocess(
         output.pred_masks = roi_masks.to_bitmasks(
             output.pred_boxes.tensor, size_hw[0], size_hw[1], mask_threshold
         ).tensor
+    if output.has("pred_keypoints"):
+        keypoints = output.pred_keypoints.clone()
+        keypoints[:, :, 0] *= scale_x
+        keypoints[:, :, 1] *= scale_y
+        output.pred_keypoints = keypoints
     return output
+
+
+def sem_seg_postprocess(
+    result: Tensor, img_size: tuple[int, int], output_height: int, output_width: int
+) -> Tensor:
+    """Cut the padding off the logits of an image and resize them.
+
+    Args:
+        result: (C, H, W) float, of the padded network input.
+        img_size: Height and width of the image in it.
+        output_height: Height in pixels of the wanted output.
+        output_width: Width in pixels of the wanted output.
+
+    Returns:
+        (C, output_height, output_width) float.
+    """
+    image = result[None, :, : img_size[0], : img_size[1]]
+    size_hw = (int(output_height), int(output_width))
+    return F.interpolate(image, size=size_hw, mode="bilinear", align_corners=False)[0]

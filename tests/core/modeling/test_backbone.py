@@ -102,8 +102,17 @@ def test_average_fusion_halves_what_is_summed() -> None:
         (["MODEL.FPN.IN_FEATURES", ["res2", "res4"]], "strides that double .* 4 is followed by 16"),
         (["MODEL.FPN.FUSE_TYPE", "max"], "FUSE_TYPE is 'max', but must be 'sum' or 'avg'"),
         (
-            ["MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]],
-            "deformable convolutions, which the embedded framework does not have yet",
+            [
+                *["MODEL.RESNETS.DEPTH", 34],
+                *["MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, True, True, True]],
+            ],
+            "basic blocks, which have neither groups nor dilation nor deformable",
+        ),
+        (["MODEL.RESNETS.DEFORM_ON_PER_STAGE", [True]], "needs four values, .* but has 1"),
+        (
+            ["MODEL.BACKBONE.NAME", "build_retinanet_resnet_fpn_backbone"]
+            + ["MODEL.RESNETS.OUT_FEATURES", ["res2", "res3", "res4"]],
+            "computes P6 from res5",
         ),
     ],
 )

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from d2seg.core.config import get_cfg
+from d2seg.core.data import MetadataCatalog
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling import build_box_head, build_mask_head, build_rpn_head
 from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
@@ -150,11 +151,52 @@ def test_sigmoid_classes_are_independent_and_background_is_not_trained() -> None
     )
 
 
-def test_federated_loss_and_unknown_heads_are_refused() -> None:
+def test_federated_loss_trains_the_classes_of_the_batch_and_drawn_ones() -> None:
+    weights = torch.tensor([0.0, 0.0, 1.0])  # only class 2 can be drawn
+    layers = predictor(
+        use_sigmoid_ce=True,
+        use_fed_loss=True,
+        get_fed_loss_cls_weights=lambda: weights,
+        fed_loss_num_classes=2,
+    )
+    logits = torch.tensor([[1.0, -2.0, 0.5, 9.0]])
+    proposal = Instances(
+        (40, 60), proposal_boxes=Boxes([[1.0, 2, 9, 8]]), gt_classes=torch.tensor([0])
+    )
+    loss = layers.losses((logits, torch.zeros(1, 12)), [proposal])["loss_cls"]
+    # Class 0 is there, class 2 is drawn, class 1 is not trained.
+    torch.testing.assert_close(loss, torch.nn.functional.softplus(torch.tensor([-1.0, 0.5])).sum())
+
+
+def test_federated_classes_are_distinct_and_as_many_as_asked_for() -> None:
+    present = torch.tensor([7, 3, 3, 20])
+    chosen = FastRCNNOutputLayers.get_fed_loss_classes(present, 10, 20, None)
+    assert len(chosen) == len(set(chosen.tolist())) == 10
+    assert {3, 7, 20} <= set(chosen.tolist())
+    everything = FastRCNNOutputLayers.get_fed_loss_classes(present, 50, 20, None)
+    assert sorted(everything.tolist()) == list(range(21))
+
+
+def test_federated_weights_come_from_the_counts_of_the_training_set() -> None:
     cfg = get_cfg()
-    cfg.MODEL.ROI_BOX_HEAD.USE_FED_LOSS = True
-    with pytest.raises(ValueError, match="USE_FED_LOSS is True, but the embedded framework"):
+    cfg.merge_from_list(
+        ["MODEL.ROI_BOX_HEAD.USE_FED_LOSS", True, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True]
+        + ["MODEL.ROI_HEADS.NUM_CLASSES", 2, "DATASETS.TRAIN", ("federated_test_set",)]
+    )
+    with pytest.raises(ValueError, match="'class_image_count' in the metadata of .*federated_test"):
         FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+    counts = [{"id": 2, "image_count": 9}, {"id": 1, "image_count": 100}]
+    MetadataCatalog.get("federated_test_set").class_image_count = counts
+    layers = FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+    MetadataCatalog.remove("federated_test_set")
+    assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
+    cfg.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = False
+    with pytest.raises(ValueError, match="set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True"):
+        FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+
+
+def test_unknown_heads_are_refused() -> None:
+    cfg = get_cfg()
     cfg.MODEL.ROI_BOX_HEAD.NAME = "FastRCNNConvFCHed"
     with pytest.raises(KeyError, match="did you mean 'FastRCNNConvFCHead'"):
         build_box_head(cfg, ShapeSpec(8, 7, 7))

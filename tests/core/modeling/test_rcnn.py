@@ -131,7 +131,6 @@ def test_precomputed_proposals_are_used_and_their_absence_is_named() -> None:
 @pytest.mark.parametrize(
     ("opts", "message"),
     [
-        ({"MODEL.KEYPOINT_ON": True}, "has no keypoint head yet"),
         ({"MODEL.PIXEL_STD": [1.0, 0.0, 1.0]}, "PIXEL_STD values above 0"),
         ({"MODEL.ROI_HEADS.IN_FEATURES": ["p2", "p9"]}, "IN_FEATURES names 'p9', .* only p2, p3"),
         ({"MODEL.DEVICE": "gpu"}, "MODEL.DEVICE is 'gpu', which torch does not know"),

@@ -1,15 +1,21 @@
 """Networks from images to feature maps."""
 
 from d2seg.core.modeling.backbone.backbone import Backbone
-from d2seg.core.modeling.backbone.build import BACKBONE_REGISTRY, build_backbone
-from d2seg.core.modeling.backbone.fpn import FPN, build_resnet_fpn_backbone
-from d2seg.core.modeling.backbone.resnet import (
+from d2seg.core.modeling.backbone.blocks import (
     BasicBlock,
     BasicStem,
     BottleneckBlock,
-    ResNet,
-    build_resnet_backbone,
+    DeformBottleneckBlock,
 )
+from d2seg.core.modeling.backbone.build import BACKBONE_REGISTRY, build_backbone
+from d2seg.core.modeling.backbone.fpn import (
+    FPN,
+    LastLevelMaxPool,
+    LastLevelP6P7,
+    build_resnet_fpn_backbone,
+    build_retinanet_resnet_fpn_backbone,
+)
+from d2seg.core.modeling.backbone.resnet import ResNet, build_resnet_backbone, make_stage
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -18,8 +24,13 @@ __all__ = [
     "BasicBlock",
     "BasicStem",
     "BottleneckBlock",
+    "DeformBottleneckBlock",
+    "LastLevelMaxPool",
+    "LastLevelP6P7",
     "ResNet",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
+    "build_retinanet_resnet_fpn_backbone",
+    "make_stage",
 ]

@@ -24,6 +24,31 @@ class LastLevelMaxPool(nn.Module):
         return [F.max_pool2d(x, kernel_size=1, stride=2)]
 
 
+class LastLevelP6P7(nn.Module):
+    """Two more levels by convolutions of stride two (RetinaNet, arXiv:1708.02002, section 4).
+
+    Args:
+        in_channels: Channels of the input.
+        out_channels: Channels of both levels.
+        in_feature: Name of the input.
+    """
+
+    num_levels = 2
+
+    def __init__(self, in_channels: int, out_channels: int, in_feature: str = "res5") -> None:
+        super().__init__()
+        self.in_feature = in_feature
+        self.p6 = nn.Conv2d(in_channels, out_channels, 3, stride=2, padding=1)
+        self.p7 = nn.Conv2d(out_channels, out_channels, 3, stride=2, padding=1)
+        for conv in (self.p6, self.p7):
+            c2_xavier_fill(conv)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map (B, C_in, H, W) to (B, C, H / 2, W / 2) and (B, C, H / 4, W / 4)."""
+        p6 = self.p6(x)
+        return [p6, self.p7(F.relu(p6))]
+
+
 class FPN(Backbone):
     """A pyramid of equal channels, from fine to coarse ``p2``, ``p3``, ...
 
@@ -121,6 +146,12 @@ class FPN(Backbone):
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (B, 3, H, W), H and W multiples of ``size_divisibility``, to its pyramid."""
+        if x.shape[-2] % self._size_divisibility or x.shape[-1] % self._size_divisibility:
+            raise ValueError(
+                f"FPN needs height and width that are multiples of {self._size_divisibility}, but "
+                f"the input is {x.shape[-2]}x{x.shape[-1]}; pad it with ImageList.from_tensors("
+                "images, backbone.size_divisibility)."
+            )
         bottom_up = self.bottom_up(x)
         results = merge_top_down(
             [bottom_up[name] for name in self.in_features],
@@ -167,11 +198,29 @@ def merge_top_down(
 @BACKBONE_REGISTRY.register()
 def build_resnet_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
     """Build a ResNet with the pyramid that ``MODEL.FPN`` describes and a max-pooled last level."""
+    return _build_fpn(cfg, build_resnet_backbone(cfg, input_shape), LastLevelMaxPool())
+
+
+@BACKBONE_REGISTRY.register()
+def build_retinanet_resnet_fpn_backbone(cfg: Any, input_shape: ShapeSpec) -> FPN:
+    """Build a ResNet with the pyramid that ``MODEL.FPN`` describes, extended by P6 and P7."""
+    bottom_up = build_resnet_backbone(cfg, input_shape)
+    shapes = bottom_up.output_shape()
+    if "res5" not in shapes:
+        raise ValueError(
+            "MODEL.BACKBONE.NAME 'build_retinanet_resnet_fpn_backbone' computes P6 from res5, but "
+            f"MODEL.RESNETS.OUT_FEATURES is {list(shapes)}; add res5."
+        )
+    top_block = LastLevelP6P7(shapes["res5"].channels or 0, cfg.MODEL.FPN.OUT_CHANNELS)
+    return _build_fpn(cfg, bottom_up, top_block)
+
+
+def _build_fpn(cfg: Any, bottom_up: Backbone, top_block: nn.Module) -> FPN:
     return FPN(
-        bottom_up=build_resnet_backbone(cfg, input_shape),
+        bottom_up=bottom_up,
         in_features=cfg.MODEL.FPN.IN_FEATURES,
         out_channels=cfg.MODEL.FPN.OUT_CHANNELS,
         norm=cfg.MODEL.FPN.NORM,
-        top_block=LastLevelMaxPool(),
+        top_block=top_block,
         fuse_type=cfg.MODEL.FPN.FUSE_TYPE,
     )

@@ -1,69 +1,45 @@
 """Two-stage detectors: a backbone, proposals, and heads for each region."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.modeling.backbone import Backbone, build_backbone
+from d2seg.core.modeling.backbone import build_backbone
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
+from d2seg.core.modeling.meta_arch.image_model import ImageModel, output_size
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.proposal_generator import build_proposal_generator
 from d2seg.core.modeling.roi_heads import build_roi_heads
-from d2seg.core.structures import ImageList, Instances
+from d2seg.core.structures import Instances
 
 
 @META_ARCH_REGISTRY.register()
-class GeneralizedRCNN(nn.Module):
+class GeneralizedRCNN(ImageModel):
     """Faster R-CNN, Mask R-CNN and their kin.
 
     Args:
-        backbone: From images to features.
         proposal_generator: From features to proposals; None when they come with the inputs.
         roi_heads: From proposals to detections.
-        pixel_mean: Of each channel, in the order of ``input_format``, subtracted from images.
-        pixel_std: Of each channel; images are divided by it.
-        input_format: Order of the channels that the model expects, such as ``BGR``.
-        vis_period: Accepted as in detectron2; models here never draw.
+        **kwargs: As of `ImageModel`.
     """
 
-    backbone: Backbone
     proposal_generator: Any
     roi_heads: Any
-    pixel_mean: Tensor
-    pixel_std: Tensor
 
     @configurable
     def __init__(
         self,
         *,
-        backbone: Backbone,
         proposal_generator: nn.Module | None,
         roi_heads: nn.Module,
-        pixel_mean: Sequence[float],
-        pixel_std: Sequence[float],
-        input_format: str | None = None,
-        vis_period: int = 0,
+        **kwargs: Any,
     ) -> None:
-        super().__init__()
-        if len(pixel_mean) != len(pixel_std) or min(pixel_std) <= 0:
-            raise ValueError(
-                f"MODEL.PIXEL_MEAN is {list(pixel_mean)} and MODEL.PIXEL_STD {list(pixel_std)}, "
-                "but they need as many values, and PIXEL_STD values above 0."
-            )
-        self.backbone = backbone
+        super().__init__(**kwargs)
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
-        self.input_format = input_format
-        self.vis_period = vis_period
-        # Not saved: they follow from the config.
-        self.register_buffer(
-            "pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), persistent=False
-        )
-        self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), persistent=False)
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -74,41 +50,18 @@ class GeneralizedRCNN(nn.Module):
             "backbone": backbone,
             "proposal_generator": build_proposal_generator(cfg, shapes),
             "roi_heads": build_roi_heads(cfg, shapes),
-            "pixel_mean": cfg.MODEL.PIXEL_MEAN,
-            "pixel_std": cfg.MODEL.PIXEL_STD,
-            "input_format": cfg.INPUT.FORMAT,
-            "vis_period": cfg.VIS_PERIOD,
+            **cls.image_arguments(cfg),
         }
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model is."""
-        return self.pixel_mean.device
-
-    def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
-        """Compute losses in training, detections otherwise.
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Compute the training losses; their metrics go to the active EventStorage, if any.
 
         Args:
-            batched_inputs: For each image a dict with ``image``, (C, H, W) in the order of
-                ``input_format`` and in 0..255; for training ``instances`` with ``gt_*`` fields;
-                for precomputed proposals ``proposals``; for inference optionally ``height`` and
-                ``width``, the size in pixels the output should have.
-
-        Returns:
-            In training a dict of scalar losses; otherwise for each image a dict with ``instances``.
+            batched_inputs: See `forward`; with ``instances`` that have ``gt_*`` fields and, for
+                precomputed proposals, ``proposals``.
         """
-        if self.training:
-            return self.losses(batched_inputs)
-        return self.inference(batched_inputs)
-
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
-        """Compute the training losses; their metrics go to the active EventStorage, if any."""
-        if any("instances" not in one for one in batched_inputs):
-            raise ValueError(
-                "Training needs 'instances' in every input; call model.eval() to detect objects."
-            )
+        targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)
-        targets = [one["instances"].to(self.device) for one in batched_inputs]
         features = self.backbone(images.tensor)
         losses = Losses()
         if self.proposal_generator is None:
@@ -152,24 +105,19 @@ class GeneralizedRCNN(nn.Module):
             results, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return results
-        outputs = []
-        for result, one, size_hw in zip(results, batched_inputs, images.image_sizes, strict=True):
-            height, width = one.get("height", size_hw[0]), one.get("width", size_hw[1])
-            outputs.append({"instances": detector_postprocess(result, height, width)})
-        return outputs
+        return self._postprocess(results, batched_inputs, images.image_sizes)
 
-    def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
-        """Normalise the images and pad them to one batch."""
-        images = [
-            (_checked_image(one, len(self.pixel_mean)).to(self.device) - self.pixel_mean)
-            / self.pixel_std
-            for one in batched_inputs
+    @staticmethod
+    def _postprocess(
+        instances: list[Instances],
+        batched_inputs: list[dict[str, Any]],
+        image_sizes: list[tuple[int, int]],
+    ) -> list[dict[str, Instances]]:
+        """Rescale the detections of each image to the size wanted for it."""
+        return [
+            {"instances": detector_postprocess(result, *output_size(one, size_hw))}
+            for result, one, size_hw in zip(instances, batched_inputs, image_sizes, strict=True)
         ]
-        return ImageList.from_tensors(
-            images,
-            self.backbone.size_divisibility,
-            padding_constraints=self.backbone.padding_constraints,
-        )
 
     def _given_proposals(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
         if any("proposals" not in one for one in batched_inputs):
@@ -180,12 +128,59 @@ class GeneralizedRCNN(nn.Module):
         return [one["proposals"].to(self.device) for one in batched_inputs]
 
 
-def _checked_image(one: dict[str, Any], channels: int) -> Tensor:
-    image = one.get("image")
-    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] != channels:
-        found = f"{tuple(image.shape)}" if isinstance(image, Tensor) else f"{type(image).__name__}"
-        raise ValueError(
-            f"Every input needs 'image', a tensor ({channels}, height, width) of values in 0..255; "
-            f"found {found}."
-        )
-    return image
+@META_ARCH_REGISTRY.register()
+class ProposalNetwork(ImageModel):
+    """A backbone and a proposal generator alone.
+
+    Args:
+        proposal_generator: From features to proposals.
+        **kwargs: As of `ImageModel`.
+    """
+
+    proposal_generator: Any
+
+    @configurable
+    def __init__(self, *, proposal_generator: nn.Module, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.proposal_generator = proposal_generator
+
+    @classmethod
+    def from_config(cls, cfg: Any) -> dict[str, Any]:
+        """Map config keys to arguments."""
+        backbone = build_backbone(cfg)
+        generator = build_proposal_generator(cfg, backbone.output_shape())
+        if generator is None:
+            raise ValueError(
+                "MODEL.META_ARCHITECTURE 'ProposalNetwork' makes proposals, so "
+                "MODEL.PROPOSAL_GENERATOR.NAME cannot be 'PrecomputedProposals'."
+            )
+        return {
+            "backbone": backbone,
+            "proposal_generator": generator,
+            **cls.image_arguments(cfg),
+        }
+
+    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+        """Compute the losses of the proposals; inputs need ``instances`` with ``gt_boxes``."""
+        targets = self.targets(batched_inputs)
+        images = self.preprocess_image(batched_inputs)
+        _, losses = self.proposal_generator(images, self.backbone(images.tensor), targets)
+        losses.publish()
+        return losses
+
+    @torch.no_grad()
+    def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Instances]]:
+        """Propose regions.
+
+        Returns:
+            For each image ``{"proposals": Instances}`` with ``proposal_boxes`` and
+            ``objectness_logits``, of the wanted size.
+        """
+        images = self.preprocess_image(batched_inputs)
+        proposals, _ = self.proposal_generator(images, self.backbone(images.tensor), None)
+        return [
+            {"proposals": detector_postprocess(result, *output_size(one, size_hw))}
+            for result, one, size_hw in zip(
+                proposals, batched_inputs, images.image_sizes, strict=True
+            )
+        ]

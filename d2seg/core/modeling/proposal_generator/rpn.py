@@ -86,6 +86,12 @@ class RPN(nn.Module):
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Map config keys to arguments."""
         rpn = cfg.MODEL.RPN
+        missing = [name for name in rpn.IN_FEATURES if name not in input_shape]
+        if missing:
+            raise ValueError(
+                f"MODEL.RPN.IN_FEATURES names '{missing[0]}', but the backbone gives only "
+                f"{', '.join(input_shape)}."
+            )
         shapes = [input_shape[name] for name in rpn.IN_FEATURES]
         return {
             "in_features": list(rpn.IN_FEATURES),

@@ -9,6 +9,7 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.matcher import Matcher
+from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from d2seg.core.modeling.sampling import subsample_labels
 from d2seg.core.runtime.registry import Registry
@@ -50,6 +51,11 @@ class ROIHeads(nn.Module):
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Map config keys to arguments."""
         heads = cfg.MODEL.ROI_HEADS
+        if heads.NUM_CLASSES < 1:
+            raise ValueError(
+                f"MODEL.ROI_HEADS.NUM_CLASSES is {heads.NUM_CLASSES}, but must be at least 1; the "
+                "background is not counted."
+            )
         return {
             "num_classes": heads.NUM_CLASSES,
             "batch_size_per_image": heads.BATCH_SIZE_PER_IMAGE,
@@ -82,6 +88,12 @@ class ROIHeads(nn.Module):
             For each image the sampled proposals with ``gt_classes`` (K for background) and, where
             the image has objects, every ``gt_*`` field of the matched object.
         """
+        for one in targets:
+            if len(one) and int(one.gt_classes.max()) >= self.num_classes:
+                raise ValueError(
+                    f"An object is of class {int(one.gt_classes.max())}, but "
+                    f"MODEL.ROI_HEADS.NUM_CLASSES is {self.num_classes}: classes count from 0."
+                )
         if self.proposal_append_gt:
             proposals = add_ground_truth_to_proposals(targets, proposals)
         return [
@@ -134,6 +146,44 @@ def select_foreground_proposals(
     return [one[mask] for one, mask in zip(proposals, chosen, strict=True)], chosen
 
 
+def select_proposals_with_visible_keypoints(proposals: list[Instances]) -> list[Instances]:
+    """Keep the proposals that contain a visible keypoint of their object.
+
+    Args:
+        proposals: With ``proposal_boxes`` and ``gt_keypoints``, whose third value is above 0 where
+            the keypoint is visible. Points on the border of a box are inside.
+    """
+    return [one[_sees_keypoint(one)] if len(one) else one for one in proposals]
+
+
+def _sees_keypoint(proposals: Instances) -> Tensor:
+    x, y, visible = proposals.gt_keypoints.tensor.unbind(dim=2)  # [N,K] each
+    left, top, right, bottom = proposals.proposal_boxes.tensor[:, :, None].unbind(dim=1)  # [N,1]
+    inside = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
+    return (inside & (visible >= 1)).any(dim=1)
+
+
+def require_ground_truth(targets: list[Instances] | None, fields: list[str]) -> None:
+    """Raise ValueError in training without targets, or with targets that lack a field.
+
+    Args:
+        targets: For each image.
+        fields: Names that every image with objects must have.
+    """
+    if targets is None:
+        raise ValueError("ROI heads need targets in training; call model.eval() to infer.")
+    for one in targets:
+        missing = [name for name in fields if len(one) and not one.has(name)]
+        if missing:
+            found = ", ".join(sorted(one.get_fields()))
+            key = {"gt_masks": "MODEL.MASK_ON", "gt_keypoints": "MODEL.KEYPOINT_ON"}
+            hint = f", or set {key[missing[0]]} False" if missing[0] in key else ""
+            raise ValueError(
+                f"Training needs {missing[0]} of every object, but the annotations of an image "
+                f"have only {found}; add them{hint}."
+            )
+
+
 def sampling_metrics(proposals: list[Instances], num_classes: int) -> dict[str, Tensor | float]:
     """Count foreground and background among sampled proposals, as means over the images."""
     classes = torch.cat([one.gt_classes for one in proposals])
@@ -142,6 +192,33 @@ def sampling_metrics(proposals: list[Instances], num_classes: int) -> dict[str, 
         "roi_head/num_fg_samples": (classes.numel() - num_background) / len(proposals),
         "roi_head/num_bg_samples": num_background / len(proposals),
     }
+
+
+def build_pooler(
+    cfg: Any, head: Any, input_shape: dict[str, ShapeSpec]
+) -> tuple[ROIPooler, ShapeSpec]:
+    """Build the pooler of a head, and the shape of what it returns."""
+    names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    missing = [name for name in names if name not in input_shape]
+    if missing:
+        raise ValueError(
+            f"MODEL.ROI_HEADS.IN_FEATURES names '{missing[0]}', but the backbone gives only "
+            f"{', '.join(input_shape)}."
+        )
+    channels = {input_shape[name].channels for name in names}
+    if len(channels) != 1:
+        raise ValueError(
+            f"MODEL.ROI_HEADS.IN_FEATURES must have equal channels, but have "
+            f"{sorted(map(str, channels))}."
+        )
+    pooler = ROIPooler(
+        output_size=head.POOLER_RESOLUTION,
+        scales=[1.0 / (input_shape[name].stride or 1) for name in names],
+        sampling_ratio=head.POOLER_SAMPLING_RATIO,
+        pooler_type=head.POOLER_TYPE,
+    )
+    shape = ShapeSpec(channels.pop(), head.POOLER_RESOLUTION, head.POOLER_RESOLUTION)
+    return pooler, shape
 
 
 def build_roi_heads(cfg: Any, input_shape: dict[str, ShapeSpec]) -> ROIHeads:

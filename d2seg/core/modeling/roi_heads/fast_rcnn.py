@@ -3,7 +3,7 @@
 Shapes: R regions of all images together, K classes; class K is background.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -15,6 +15,7 @@ from d2seg.core.layers import ShapeSpec, cross_entropy
 from d2seg.core.modeling.box_regression import Box2BoxTransform
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type, share
 from d2seg.core.ops.detections import select_detections
+from d2seg.core.runtime.catalog import get_fed_loss_cls_weights
 from d2seg.core.structures import Boxes, Instances
 
 
@@ -33,7 +34,14 @@ class FastRCNNOutputLayers(nn.Module):
         box_reg_loss_type: Likewise.
         loss_weight: Weight of ``loss_cls`` and ``loss_box_reg``.
         use_sigmoid_ce: Classes are independent (sigmoid) instead of exclusive (softmax).
+        use_fed_loss: Train, in each batch, only the classes in it and some that are drawn
+            (federated loss, arXiv:2103.07461, section 5.1); needs ``use_sigmoid_ce``.
+        get_fed_loss_cls_weights: Returns (K,) float, how likely each class is drawn; None for all
+            alike.
+        fed_loss_num_classes: How many classes are trained in a batch, those in it included.
     """
+
+    fed_loss_cls_weights: Tensor
 
     @configurable
     def __init__(
@@ -50,6 +58,9 @@ class FastRCNNOutputLayers(nn.Module):
         box_reg_loss_type: str = "smooth_l1",
         loss_weight: dict[str, float] | float = 1.0,
         use_sigmoid_ce: bool = False,
+        use_fed_loss: bool = False,
+        get_fed_loss_cls_weights: Callable[[], Tensor] | None = None,
+        fed_loss_num_classes: int = 50,
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
@@ -69,16 +80,23 @@ class FastRCNNOutputLayers(nn.Module):
         self.box_reg_loss_type = box_reg_loss_type
         self.loss_weight = loss_weight
         self.use_sigmoid_ce = use_sigmoid_ce
+        self.use_fed_loss = use_fed_loss
+        self.fed_loss_num_classes = fed_loss_num_classes
+        if use_fed_loss:
+            if not use_sigmoid_ce:
+                raise ValueError(
+                    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS is True, but the federated loss is of "
+                    "independent classes; set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True."
+                )
+            weights = torch.ones(num_classes)
+            if get_fed_loss_cls_weights is not None:
+                weights = get_fed_loss_cls_weights()
+            self.register_buffer("fed_loss_cls_weights", weights, persistent=False)
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
         """Map config keys to arguments."""
         head = cfg.MODEL.ROI_BOX_HEAD
-        if head.USE_FED_LOSS:
-            raise ValueError(
-                "MODEL.ROI_BOX_HEAD.USE_FED_LOSS is True, but the embedded framework does not have "
-                "the federated loss yet; set it to False."
-            )
         return {
             "input_shape": input_shape,
             "box2box_transform": Box2BoxTransform(head.BBOX_REG_WEIGHTS),
@@ -91,6 +109,11 @@ class FastRCNNOutputLayers(nn.Module):
             "box_reg_loss_type": head.BBOX_REG_LOSS_TYPE,
             "loss_weight": {"loss_box_reg": head.BBOX_REG_LOSS_WEIGHT},
             "use_sigmoid_ce": head.USE_SIGMOID_CE,
+            "use_fed_loss": head.USE_FED_LOSS,
+            "get_fed_loss_cls_weights": lambda: get_fed_loss_cls_weights(
+                cfg.DATASETS.TRAIN, head.FED_LOSS_FREQ_WEIGHT_POWER
+            ),
+            "fed_loss_num_classes": head.FED_LOSS_NUM_CLASSES,
         }
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -123,28 +146,14 @@ class FastRCNNOutputLayers(nn.Module):
             For each image Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` by falling
             score, and (N,) int64, the proposal each of them came from.
         """
-        results, kept = [], []
-        boxes_of_images = self.predict_boxes(predictions, proposals)
-        probs_of_images = self.predict_probs(predictions, proposals)
-        for boxes, probs, proposal in zip(boxes_of_images, probs_of_images, proposals, strict=True):
-            pred_boxes, scores, classes, rows = select_detections(
-                boxes,
-                probs,
-                proposal.image_size,
-                self.test_score_thresh,
-                self.test_nms_thresh,
-                self.test_topk_per_image,
-            )
-            results.append(
-                Instances(
-                    proposal.image_size,
-                    pred_boxes=Boxes(pred_boxes),
-                    scores=scores,
-                    pred_classes=classes,
-                )
-            )
-            kept.append(rows)
-        return results, kept
+        return fast_rcnn_inference(
+            self.predict_boxes(predictions, proposals),
+            self.predict_probs(predictions, proposals),
+            [proposal.image_size for proposal in proposals],
+            self.test_score_thresh,
+            self.test_nms_thresh,
+            self.test_topk_per_image,
+        )
 
     def predict_boxes(
         self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
@@ -186,8 +195,39 @@ class FastRCNNOutputLayers(nn.Module):
             return logits.sum() * 0.0
         # Background is the absence of every class: its column is not trained.
         target = F.one_hot(classes, self.num_classes + 1)[:, :-1].to(logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits[:, :-1], target, reduction="sum")
-        return loss / len(classes)
+        loss = F.binary_cross_entropy_with_logits(logits[:, :-1], target, reduction="none")
+        if self.use_fed_loss:
+            trained = self.get_fed_loss_classes(
+                classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
+            )
+            loss = loss[:, trained[trained < self.num_classes]]
+        return loss.sum() / len(classes)
+
+    @staticmethod
+    def get_fed_loss_classes(
+        gt_classes: Tensor, num_fed_loss_classes: int, num_classes: int, weight: Tensor | None
+    ) -> Tensor:
+        """Choose the classes to train in a batch: those in it, and others at random.
+
+        Args:
+            gt_classes: (R,) int64 in [0, K]; K is background.
+            num_fed_loss_classes: How many to choose, if the batch does not hold more by itself.
+            num_classes: K.
+            weight: (K,) float, how likely each class is drawn; None for all alike.
+
+        Returns:
+            (C,) int64; K is among them where it is in the batch.
+        """
+        present = torch.unique(gt_classes)
+        chances = torch.ones(num_classes + 1, device=gt_classes.device)
+        if weight is not None:
+            chances[:num_classes] = weight.to(chances)
+        chances[num_classes] = 0.0
+        chances[present] = 0.0
+        missing = min(num_fed_loss_classes - len(present), int((chances > 0).sum()))
+        if missing <= 0:
+            return present
+        return torch.cat([present, torch.multinomial(chances, missing)])
 
     def _box_loss(self, deltas: Tensor, classes: Tensor, proposals: Sequence[Instances]) -> Tensor:
         foreground = torch.nonzero((classes >= 0) & (classes < self.num_classes))[:, 0]
@@ -209,6 +249,39 @@ class FastRCNNOutputLayers(nn.Module):
         # Divided by all regions, not by foreground: each object then counts the same, however many
         # of its regions were drawn (Fast R-CNN, section 2.3).
         return loss / max(classes.numel(), 1)
+
+
+def fast_rcnn_inference(
+    boxes: Sequence[Tensor],
+    scores: Sequence[Tensor],
+    image_shapes: Sequence[tuple[int, int]],
+    score_thresh: float,
+    nms_thresh: float,
+    topk_per_image: int,
+) -> tuple[list[Instances], list[Tensor]]:
+    """Pick the detections of each image, see `d2seg.core.ops.detections.select_detections`.
+
+    Args:
+        boxes: For each image (R_i, 4K) or (R_i, 4) float, XYXY pixels.
+        scores: For each image (R_i, K + 1) float in [0, 1]; the last column is background.
+        image_shapes: Height and width of each image.
+        score_thresh: Scores must exceed this.
+        nms_thresh: IoU above which the lower-scored box of the same class is dropped.
+        topk_per_image: At most this many detections of an image; negative for all.
+
+    Returns:
+        For each image Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` by falling
+        score, and (N,) int64, the region each of them came from.
+    """
+    results, kept = [], []
+    for of_image, probs, size_hw in zip(boxes, scores, image_shapes, strict=True):
+        pred_boxes, pred_scores, classes, rows = select_detections(
+            of_image, probs, size_hw, score_thresh, nms_thresh, topk_per_image
+        )
+        fields = {"pred_boxes": Boxes(pred_boxes), "scores": pred_scores, "pred_classes": classes}
+        results.append(Instances(size_hw, **fields))
+        kept.append(rows)
+    return results, kept
 
 
 def flat_size(shape: ShapeSpec) -> int:

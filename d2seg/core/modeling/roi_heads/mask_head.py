@@ -54,10 +54,7 @@ class BaseMaskRCNNHead(nn.Module):
         logits = self.layers(x)
         if self.training:
             return mask_loss(logits, instances).weighted(self.loss_weight)
-        classes = [i.pred_classes for i in instances]
-        probs = mask_probabilities(logits, torch.cat(classes))
-        for one, masks in zip(instances, probs.split([len(i) for i in instances]), strict=True):
-            one.pred_masks = masks
+        mask_rcnn_inference(logits, instances)
         return instances
 
     def layers(self, x: Tensor) -> Tensor:
@@ -118,6 +115,28 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         return self.predictor(F.relu(self.deconv(x)))
 
 
+def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Instances]) -> None:
+    """Add to detections the masks of their own class, in place.
+
+    Args:
+        pred_mask_logits: (R, K or 1, h, w) float.
+        pred_instances: With ``pred_classes``, R of them in all; they get ``pred_masks``
+            (N, 1, h, w), probabilities.
+    """
+    classes = torch.cat([one.pred_classes for one in pred_instances])
+    probs = mask_probabilities(pred_mask_logits, classes)
+    counts = [len(one) for one in pred_instances]
+    for one, masks in zip(pred_instances, probs.split(counts), strict=True):
+        one.pred_masks = masks
+
+
+def mask_rcnn_loss(
+    pred_mask_logits: Tensor, instances: Sequence[Instances], vis_period: int = 0
+) -> Tensor:
+    """Compute `mask_loss` as a scalar; ``vis_period`` is accepted, nothing is drawn."""
+    return mask_loss(pred_mask_logits, instances)["loss_mask"]
+
+
 def mask_loss(logits: Tensor, instances: Sequence[Instances]) -> Losses:
     """Compute ``loss_mask``: binary cross entropy of each region's own class (section 3).
 
@@ -157,4 +176,9 @@ def mask_metrics(predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
 
 def build_mask_head(cfg: Any, input_shape: ShapeSpec) -> nn.Module:
     """Build the head that ``MODEL.ROI_MASK_HEAD.NAME`` names."""
+    if not cfg.MODEL.ROI_MASK_HEAD.NAME:
+        raise ValueError(
+            "MODEL.MASK_ON is True, but MODEL.ROI_MASK_HEAD.NAME is empty; name a head, such as "
+            "'MaskRCNNConvUpsampleHead', or set MODEL.MASK_ON to False."
+        )
     return ROI_MASK_HEAD_REGISTRY.get(cfg.MODEL.ROI_MASK_HEAD.NAME)(cfg, input_shape)

@@ -1,4 +1,4 @@
-"""ROI heads where boxes and masks each pool from the pyramid for themselves."""
+"""ROI heads where boxes, masks and keypoints each pool from the features for themselves."""
 
 from typing import Any
 
@@ -9,21 +9,25 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.poolers import ROIPooler
-from d2seg.core.modeling.roi_heads.box_head import build_box_head
-from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
-from d2seg.core.modeling.roi_heads.mask_head import build_mask_head
-from d2seg.core.modeling.roi_heads.roi_heads import (
+from d2seg.core.modeling.roi_heads.base import (
     ROI_HEADS_REGISTRY,
     ROIHeads,
+    build_pooler,
+    require_ground_truth,
     sampling_metrics,
     select_foreground_proposals,
+    select_proposals_with_visible_keypoints,
 )
+from d2seg.core.modeling.roi_heads.box_head import build_box_head
+from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
+from d2seg.core.modeling.roi_heads.keypoint_head import build_keypoint_head
+from d2seg.core.modeling.roi_heads.mask_head import build_mask_head
 from d2seg.core.structures import Boxes, ImageList, Instances
 
 
 @ROI_HEADS_REGISTRY.register()
 class StandardROIHeads(ROIHeads):
-    """Box head and optional mask head (Mask R-CNN, arXiv:1703.06870, figure 4 right).
+    """Box head, optional mask and keypoint heads (Mask R-CNN, arXiv:1703.06870, figure 4 right).
 
     Args:
         box_in_features: Feature levels the box head pools from, finest first.
@@ -33,6 +37,9 @@ class StandardROIHeads(ROIHeads):
         mask_in_features: Likewise for masks; None without masks.
         mask_pooler: Likewise.
         mask_head: From pooled regions to masks.
+        keypoint_in_features: Likewise for keypoints; None without keypoints.
+        keypoint_pooler: Likewise.
+        keypoint_head: From pooled regions to keypoints.
         train_on_pred_boxes: Train the mask head on predicted boxes instead of proposals.
         **kwargs: As of `ROIHeads`.
     """
@@ -40,6 +47,8 @@ class StandardROIHeads(ROIHeads):
     box_predictor: Any
     mask_pooler: Any
     mask_head: Any
+    keypoint_pooler: Any
+    keypoint_head: Any
 
     @configurable
     def __init__(
@@ -52,6 +61,9 @@ class StandardROIHeads(ROIHeads):
         mask_in_features: list[str] | None = None,
         mask_pooler: ROIPooler | None = None,
         mask_head: nn.Module | None = None,
+        keypoint_in_features: list[str] | None = None,
+        keypoint_pooler: ROIPooler | None = None,
+        keypoint_head: nn.Module | None = None,
         train_on_pred_boxes: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -64,26 +76,26 @@ class StandardROIHeads(ROIHeads):
         self.mask_in_features = mask_in_features or []
         self.mask_pooler = mask_pooler
         self.mask_head = mask_head
+        self.keypoint_on = keypoint_in_features is not None
+        self.keypoint_in_features = keypoint_in_features or []
+        self.keypoint_pooler = keypoint_pooler
+        self.keypoint_head = keypoint_head
         self.train_on_pred_boxes = train_on_pred_boxes
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Map config keys to arguments."""
-        if cfg.MODEL.KEYPOINT_ON:
-            raise ValueError(
-                "MODEL.KEYPOINT_ON is True, but the embedded framework has no keypoint head yet; "
-                "set it to False."
-            )
         return {
             **super().from_config(cfg, input_shape),
             **cls._init_box_head(cfg, input_shape),
             **cls._init_mask_head(cfg, input_shape),
+            **cls._init_keypoint_head(cfg, input_shape),
             "train_on_pred_boxes": cfg.MODEL.ROI_BOX_HEAD.TRAIN_ON_PRED_BOXES,
         }
 
     @classmethod
     def _init_box_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
-        pooler, shape = _build_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
+        pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
         head = build_box_head(cfg, shape)
         return {
             "box_in_features": list(cfg.MODEL.ROI_HEADS.IN_FEATURES),
@@ -96,11 +108,22 @@ class StandardROIHeads(ROIHeads):
     def _init_mask_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         if not cfg.MODEL.MASK_ON:
             return {}
-        pooler, shape = _build_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
+        pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
         return {
             "mask_in_features": list(cfg.MODEL.ROI_HEADS.IN_FEATURES),
             "mask_pooler": pooler,
             "mask_head": build_mask_head(cfg, shape),
+        }
+
+    @classmethod
+    def _init_keypoint_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
+        if not cfg.MODEL.KEYPOINT_ON:
+            return {}
+        pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, input_shape)
+        return {
+            "keypoint_in_features": list(cfg.MODEL.ROI_HEADS.IN_FEATURES),
+            "keypoint_pooler": pooler,
+            "keypoint_head": build_keypoint_head(cfg, shape),
         }
 
     def forward(
@@ -116,44 +139,62 @@ class StandardROIHeads(ROIHeads):
             images: Not read; part of detectron2's signature.
             features: Name -> (B, C, H_l, W_l).
             proposals: For each image, with ``proposal_boxes``.
-            targets: For training, with ``gt_boxes``, ``gt_classes`` and ``gt_masks``.
+            targets: For training, with ``gt_boxes``, ``gt_classes`` and, for the heads there are,
+                ``gt_masks`` and ``gt_keypoints``.
 
         Returns:
             In training the sampled proposals and the losses; otherwise detections with
-            ``pred_boxes``, ``scores``, ``pred_classes`` and ``pred_masks`` (N, 1, h, w)
-            probabilities, and no losses.
+            ``pred_boxes``, ``scores``, ``pred_classes``, ``pred_masks`` (N, 1, h, w) probabilities
+            and ``pred_keypoints`` (N, K, 3), and no losses.
         """
         if self.training:
-            if targets is None:
-                raise ValueError("ROI heads need targets in training; call model.eval() to infer.")
-            proposals = self.label_and_sample_proposals(proposals, targets)
-            return proposals, self.losses(features, proposals)
+            require_ground_truth(targets, self.ground_truth_fields)
+            proposals = self.label_and_sample_proposals(proposals, targets or [])
+            return proposals, self.losses(features, proposals, targets or [])
         return self.inference(features, proposals), Losses()
 
-    def losses(self, features: dict[str, Tensor], proposals: list[Instances]) -> Losses:
+    @property
+    def ground_truth_fields(self) -> list[str]:
+        """What the targets must have in training."""
+        optional = {"gt_masks": self.mask_on, "gt_keypoints": self.keypoint_on}
+        return ["gt_boxes", "gt_classes", *(name for name, needed in optional.items() if needed)]
+
+    def losses(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances],
+    ) -> Losses:
         """Compute the losses of sampled proposals, which carry their ground truth."""
         losses = Losses(metrics=sampling_metrics(proposals, self.num_classes))
-        losses.add(self._forward_box(features, proposals))
+        losses.add(self._forward_box(features, proposals, targets))
         losses.add(self._forward_mask(features, proposals))
+        losses.add(self._forward_keypoint(features, proposals))
         return losses
 
     def inference(self, features: dict[str, Tensor], proposals: list[Instances]) -> list[Instances]:
-        """Detect objects: boxes first, then masks for the boxes that remain."""
+        """Detect objects: boxes first, then masks and keypoints for the boxes that remain."""
         detections = self._forward_box(features, proposals)
         return self.forward_with_given_boxes(features, detections)
 
     def forward_with_given_boxes(
         self, features: dict[str, Tensor], instances: list[Instances]
     ) -> list[Instances]:
-        """Add masks to given boxes.
+        """Add masks and keypoints to given boxes.
 
         Args:
             features: Name -> (B, C, H_l, W_l).
             instances: For each image, with ``pred_boxes`` and ``pred_classes``.
         """
-        return self._forward_mask(features, instances)
+        instances = self._forward_mask(features, instances)
+        return self._forward_keypoint(features, instances)
 
-    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]) -> Any:
+    def _forward_box(
+        self,
+        features: dict[str, Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> Any:
         pooled = self.box_pooler(
             [features[name] for name in self.box_in_features],
             [one.proposal_boxes for one in proposals],
@@ -183,29 +224,14 @@ class StandardROIHeads(ROIHeads):
         pooled = self.mask_pooler([features[name] for name in self.mask_in_features], boxes)
         return self.mask_head(pooled, instances)
 
-
-def _build_pooler(
-    cfg: Any, head: Any, input_shape: dict[str, ShapeSpec]
-) -> tuple[ROIPooler, ShapeSpec]:
-    """Build the pooler of a head, and the shape of what it returns."""
-    names = cfg.MODEL.ROI_HEADS.IN_FEATURES
-    missing = [name for name in names if name not in input_shape]
-    if missing:
-        raise ValueError(
-            f"MODEL.ROI_HEADS.IN_FEATURES names '{missing[0]}', but the backbone gives only "
-            f"{', '.join(input_shape)}."
-        )
-    channels = {input_shape[name].channels for name in names}
-    if len(channels) != 1:
-        raise ValueError(
-            f"MODEL.ROI_HEADS.IN_FEATURES must have equal channels, but have "
-            f"{sorted(map(str, channels))}."
-        )
-    pooler = ROIPooler(
-        output_size=head.POOLER_RESOLUTION,
-        scales=[1.0 / (input_shape[name].stride or 1) for name in names],
-        sampling_ratio=head.POOLER_SAMPLING_RATIO,
-        pooler_type=head.POOLER_TYPE,
-    )
-    shape = ShapeSpec(channels.pop(), head.POOLER_RESOLUTION, head.POOLER_RESOLUTION)
-    return pooler, shape
+    def _forward_keypoint(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
+        if not self.keypoint_on:
+            return Losses() if self.training else instances
+        if self.training:
+            instances, _ = select_foreground_proposals(instances, self.num_classes)
+            instances = select_proposals_with_visible_keypoints(instances)
+            boxes = [one.proposal_boxes for one in instances]
+        else:
+            boxes = [one.pred_boxes for one in instances]
+        pooled = self.keypoint_pooler([features[name] for name in self.keypoint_in_features], boxes)
+        return self.keypoint_head(pooled, instances)
