@@ -9,25 +9,15 @@ from torch import nn
 
 from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import CfgNode, get_cfg
+from d2seg.core.model_zoo.published import TRAINED
 from d2seg.core.modeling import build_model
 from d2seg.core.runtime.files import ZOO_ADDRESS
 
-# Where detectron2 publishes the trained weights, below ZOO_ADDRESS/<config name>/.
-_TRAINED = {
-    "COCO-Detection/faster_rcnn_R_50_FPN_1x": "137257794/model_final_b275ba.pkl",
-    "COCO-Detection/faster_rcnn_R_50_FPN_3x": "137849458/model_final_280758.pkl",
-    "COCO-Detection/faster_rcnn_R_101_FPN_3x": "137851257/model_final_f6e8b1.pkl",
-    "COCO-Detection/faster_rcnn_X_101_32x8d_FPN_3x": "139173657/model_final_68b088.pkl",
-    "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x": "137260431/model_final_a54504.pkl",
-    "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x": "137849600/model_final_f10217.pkl",
-    "COCO-InstanceSegmentation/mask_rcnn_R_101_FPN_3x": "138205316/model_final_a3ec72.pkl",
-    "COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x": "139653917/model_final_2d9806.pkl",
-    "Misc/mask_rcnn_R_50_FPN_3x_gn": "138602888/model_final_dc5d9e.pkl",
-    "Misc/mask_rcnn_R_50_FPN_3x_syncbn": "169527823/model_final_3b3c51.pkl",
-    "Misc/scratch_mask_rcnn_R_50_FPN_3x_gn": "138602908/model_final_01ca85.pkl",
-}
-
 _PACKAGE = Path(__file__).resolve().parents[2]
+
+
+class UnknownModelError(ValueError, RuntimeError):
+    """The model zoo has nothing of this name; also a RuntimeError, as in detectron2."""
 
 
 def get_config_file(config_path: str) -> str:
@@ -37,12 +27,12 @@ def get_config_file(config_path: str) -> str:
         config_path: Its name, such as ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``.
 
     Raises:
-        ValueError: There is none of this name.
+        UnknownModelError: There is none of this name.
     """
     folder = _config_folder()
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.yaml")}
     if config_path not in names:
-        raise ValueError(_unknown("config", config_path, names))
+        raise UnknownModelError(_unknown("config", config_path, names))
     return str(names[config_path])
 
 
@@ -53,12 +43,18 @@ def get_checkpoint_url(config_path: str) -> str:
         config_path: Name of the config, with or without ``.yaml``.
 
     Raises:
-        ValueError: No trained weights are published under this name.
+        UnknownModelError: No trained weights are published under this name.
     """
-    name = config_path.removesuffix(".yaml")
-    if name not in _TRAINED:
-        raise ValueError(_unknown("trained model", config_path, (f"{n}.yaml" for n in _TRAINED)))
-    return f"{ZOO_ADDRESS}{name}/{_TRAINED[name]}"
+    name = config_path.removesuffix(".yaml").removesuffix(".py")
+    if name not in TRAINED:
+        known = (f"{one}.yaml" for one in TRAINED)
+        raise UnknownModelError(_unknown("trained model", config_path, known))
+    return f"{ZOO_ADDRESS}{name}/{TRAINED[name]}"
+
+
+def is_trained(config_path: str) -> bool:
+    """Tell whether trained weights are published for a config, with or without ``.yaml``."""
+    return config_path.removesuffix(".yaml") in TRAINED
 
 
 def get_config(config_path: str, trained: bool = False) -> CfgNode:

@@ -5,20 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from d2seg.core import model_zoo
 from d2seg.core.config.errors import leaf_keys
+from d2seg.core.modeling import META_ARCH_REGISTRY
+from tests.reference import cases
 
 DATA = Path(__file__).parents[2] / "data" / "config" / "resolved.json"
 CONFIGS = Path(__file__).parents[3] / "configs"
-RECORDED = [
-    "COCO-Detection/faster_rcnn_R_50_FPN_1x",
-    "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x",
-    "Misc/mask_rcnn_R_50_FPN_1x_cls_agnostic",
-    "Misc/mask_rcnn_R_50_FPN_3x_gn",
-    "Misc/mask_rcnn_R_50_FPN_3x_syncbn",
-]
+RECORDED = sorted(name.replace("__", "/") for name in cases.CASES)
 SHIPPED = sorted(path.relative_to(CONFIGS).as_posix() for path in CONFIGS.rglob("*.yaml"))
 
 
@@ -79,13 +76,45 @@ def test_from_scratch_freezes_nothing_and_loads_nothing() -> None:
     assert differences == {"MODEL.BACKBONE.FREEZE_AT": 0, "MODEL.WEIGHTS": ""}
 
 
-def test_every_shipped_config_is_in_the_table() -> None:
-    table = (CONFIGS / "README.md").read_text()
-    missing = [n for n in SHIPPED if "/" in n and f"`{n.removesuffix('.yaml')}`" not in table]
-    assert SHIPPED
-    assert not missing
+def table() -> dict[str, list[str]]:
+    """Return the cells of each line of the table."""
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (CONFIGS / "README.md").read_text().splitlines()
+        if line.startswith("| `")
+    ]
+    return {cells[0].strip("`"): cells[1:] for cells in lines}
 
 
-@pytest.mark.parametrize("name", SHIPPED)
-def test_every_shipped_config_loads(name: str) -> None:
-    assert model_zoo.get_config(name).VERSION == 2
+def test_the_table_has_every_published_config_and_no_other() -> None:
+    names = {name.removesuffix(".yaml") for name in SHIPPED if "Base-" not in name}
+    assert set(table()) == names
+    assert len(names) == 86
+
+
+@pytest.mark.parametrize("name", [name for name in SHIPPED if "Base-" not in name])
+def test_every_shipped_config_builds_the_model_of_the_table(name: str) -> None:
+    cfg = model_zoo.get_config(name)
+    assert cfg.VERSION == 2
+    with torch.device("meta"):  # shapes without values: the largest has 190 million parameters
+        model = META_ARCH_REGISTRY.get(cfg.MODEL.META_ARCHITECTURE)(cfg)
+    parameters, _, trained, verified = table()[name.removesuffix(".yaml")]
+    count = sum(parameter.numel() for parameter in model.parameters())
+    assert f"{count / 1e6:.1f}" == parameters
+    assert trained == ("yes" if model_zoo.is_trained(name) else "-")
+    recorded = name.removesuffix(".yaml") in RECORDED
+    assert verified == ("recorded" if recorded else "builds")
+
+
+@pytest.mark.parametrize(
+    ("name", "opts"),
+    [
+        ("LVISv1-InstanceSegmentation/mask_rcnn_R_50_FPN_1x", {"NUM_CLASSES": 1203}),
+        ("LVISv0.5-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_1x", {"NUM_CLASSES": 1230}),
+        ("Cityscapes/mask_rcnn_R_50_FPN", {"NUM_CLASSES": 8}),
+        ("PascalVOC-Detection/faster_rcnn_R_50_C4", {"NUM_CLASSES": 20}),
+        ("quick_schedules/keypoint_rcnn_R_50_FPN_training_acc_test", {"NUM_CLASSES": 1}),
+    ],
+)
+def test_classes_are_those_of_the_data_set(name: str, opts: dict[str, int]) -> None:
+    assert opts.items() <= model_zoo.get_config(f"{name}.yaml").MODEL.ROI_HEADS.items()

@@ -37,7 +37,7 @@ def test_checkpoint_address_and_trained_config() -> None:
 
 
 def test_every_trained_model_has_a_config() -> None:
-    for name in module._TRAINED:
+    for name in module.TRAINED:
         assert model_zoo.get_config(f"{name}.yaml", trained=True).MODEL.WEIGHTS.endswith(".pkl")
 
 
