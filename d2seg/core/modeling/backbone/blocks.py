@@ -21,7 +21,7 @@ def _conv_norm(
 ) -> Conv2d:
     """Build a convolution without bias, followed by a norm, that keeps the size at stride 1."""
     padding = kernel // 2 * kwargs.get("dilation", 1)
-    conv = Conv2d(
+    return Conv2d(
         in_channels,
         out_channels,
         kernel,
@@ -30,8 +30,16 @@ def _conv_norm(
         norm=get_norm(norm, out_channels),
         **kwargs,
     )
-    c2_msra_fill(conv)
-    return conv
+
+
+def _fill(*convs: nn.Module | None) -> None:
+    """Set the weights of new convolutions (arXiv:1502.01852), in this order.
+
+    Blocks are filled when they are complete: with a seed the weights are then detectron2's.
+    """
+    for conv in convs:
+        if conv is not None:
+            c2_msra_fill(conv)
 
 
 class BasicStem(CNNBlockBase):
@@ -46,6 +54,7 @@ class BasicStem(CNNBlockBase):
     def __init__(self, in_channels: int = 3, out_channels: int = 64, norm: Any = "BN") -> None:
         super().__init__(in_channels, out_channels, 4)
         self.conv1 = _conv_norm(in_channels, out_channels, 7, norm, stride=2)
+        _fill(self.conv1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / 4, W / 4)."""
@@ -69,6 +78,7 @@ class BasicBlock(CNNBlockBase):
         self.shortcut = _projection(in_channels, out_channels, stride, norm)
         self.conv1 = _conv_norm(in_channels, out_channels, 3, norm, stride=stride)
         self.conv2 = _conv_norm(out_channels, out_channels, 3, norm)
+        _fill(self.conv1, self.conv2, self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
@@ -120,6 +130,7 @@ class BottleneckBlock(CNNBlockBase):
             dilation=dilation,
         )
         self.conv3 = _conv_norm(bottleneck_channels, out_channels, 1, norm)
+        _fill(self.conv1, self.conv2, self.conv3, self.shortcut)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""

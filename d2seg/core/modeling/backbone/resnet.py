@@ -31,7 +31,8 @@ class ResNet(Backbone):
 
     Args:
         stem: Module with ``out_channels`` and ``stride``.
-        stages: For each stage its blocks, which have ``out_channels`` and ``stride``.
+        stages: For each stage its blocks, which have ``out_channels`` and ``stride``. Those after
+            the last output are left out.
         num_classes: Adds a classifier of the whole image, whose output is named ``linear``.
         out_features: Names to return, of ``stem``, ``res2``, ..., ``linear``; by default the last.
         freeze_at: Freeze the stem (1), the stem and res2 (2), and so on; 0 for nothing.
@@ -47,6 +48,7 @@ class ResNet(Backbone):
     ) -> None:
         super().__init__()
         self.stem = stem
+        stages = stages[: _num_used_stages(len(stages), num_classes, out_features)]
         self.stage_names = tuple(f"res{index}" for index in range(2, 2 + len(stages)))
         self.num_classes = num_classes
         self._out_feature_strides = {"stem": stem.stride}
@@ -59,12 +61,6 @@ class ResNet(Backbone):
             nn.init.normal_(self.linear.weight, std=0.01)  # arXiv:1706.02677, section 5.1
             names.append("linear")
         self._out_features = list(out_features or names[-1:])
-        unknown = [name for name in self._out_features if name not in names]
-        if unknown:
-            raise ValueError(
-                f"MODEL.RESNETS.OUT_FEATURES names '{unknown[0]}', but this network has only "
-                f"{', '.join(names)}."
-            )
         self.freeze(freeze_at)
 
     def _add_stage(self, name: str, blocks: Sequence[CNNBlockBase]) -> None:
@@ -185,8 +181,8 @@ def build_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
     keys = cfg.MODEL.RESNETS
     _check(keys)
     stem = BasicStem(input_shape.channels or 3, keys.STEM_OUT_CHANNELS, keys.NORM)
-    last_stage = max(_stage_number(name) for name in keys.OUT_FEATURES)
-    stages = [build_stage(cfg, number) for number in range(2, last_stage + 1)]
+    # All four are made, so that a seed gives the same weights whatever the outputs are.
+    stages = [build_stage(cfg, number) for number in (2, 3, 4, 5)]
     freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
     return ResNet(stem, stages, out_features=keys.OUT_FEATURES, freeze_at=freeze_at)
 
@@ -227,13 +223,20 @@ def build_stage(cfg: Any, number: int) -> list[CNNBlockBase]:
     )
 
 
-def _stage_number(name: str) -> int:
-    known = {"stem": 1, "res2": 2, "res3": 3, "res4": 4, "res5": 5}
-    if name not in known:
+def _num_used_stages(
+    available: int, num_classes: int | None, out_features: Sequence[str] | None
+) -> int:
+    """Count the stages up to the last output."""
+    names = ["stem", *(f"res{index}" for index in range(2, 2 + available))]
+    if out_features is None or (num_classes is not None and "linear" in out_features):
+        return available
+    unknown = [name for name in out_features if name not in names]
+    if unknown or not out_features:
         raise ValueError(
-            f"MODEL.RESNETS.OUT_FEATURES names '{name}', but must be of {', '.join(known)}."
+            f"MODEL.RESNETS.OUT_FEATURES names '{', '.join(unknown)}', but this network has only "
+            f"{', '.join(names)}."
         )
-    return known[name]
+    return max(names.index(name) for name in out_features)
 
 
 def _require_known_depth(depth: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from fvcore.nn.weight_init import c2_xavier_fill
+from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
@@ -49,11 +49,15 @@ class FastRCNNConvFCHead(nn.Module):
         features = channels * (input_shape.height or 1) * (input_shape.width or 1)
         for index, width in enumerate(fc_dims, start=1):
             linear = nn.Linear(features, width)
-            c2_xavier_fill(linear)
             self.add_module(f"fc{index}", linear)
             self.fcs.append(linear)
             features = width
             self._output_shape = ShapeSpec(channels=width)
+        # All layers are made before any is filled: with a seed the weights are then detectron2's.
+        for conv in self.conv_norm_relus:
+            c2_msra_fill(conv)
+        for linear in self.fcs:
+            c2_xavier_fill(linear)
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:

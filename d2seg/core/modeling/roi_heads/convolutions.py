@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch.nn.functional as F
-from fvcore.nn.weight_init import c2_msra_fill
 from torch import nn
 
 from d2seg.core.layers import Conv2d, get_norm
@@ -14,6 +13,8 @@ def add_convolutions(
     module: nn.Module, prefix: str, in_channels: int, widths: Sequence[int], norm: Any
 ) -> list[nn.Module]:
     """Add convolutions with norm and ReLU that keep the size, named prefix1, prefix2, ...
+
+    Their weights are still to be filled.
 
     Args:
         module: Gets them as children.
@@ -36,7 +37,6 @@ def add_convolutions(
             norm=get_norm(norm, width),
             activation=F.relu,
         )
-        c2_msra_fill(conv)
         module.add_module(f"{prefix}{index}", conv)
         convs.append(conv)
         in_channels = width

@@ -129,7 +129,8 @@ class FastRCNNOutputLayers(nn.Module):
             proposals: With ``proposal_boxes``, ``gt_classes`` and, for foreground, ``gt_boxes``.
         """
         logits, deltas = predictions
-        classes = torch.cat([p.gt_classes for p in proposals])
+        none = torch.empty(0, dtype=torch.int64, device=logits.device)
+        classes = torch.cat([none, *(p.gt_classes for p in proposals)])
         losses = {
             "loss_cls": self._classification_loss(logits, classes),
             "loss_box_reg": self._box_loss(deltas, classes, proposals),
@@ -159,6 +160,8 @@ class FastRCNNOutputLayers(nn.Module):
         self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
     ) -> list[Tensor]:
         """Decode the boxes of all classes: for each image (R_i, 4K) or (R_i, 4), XYXY pixels."""
+        if not proposals:
+            return []
         boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
         decoded = self.box2box_transform.apply_deltas(predictions[1], boxes)
         return list(decoded.split([len(p) for p in proposals]))
@@ -178,6 +181,8 @@ class FastRCNNOutputLayers(nn.Module):
     ) -> list[Tensor]:
         """Return the class probabilities of each image: (R_i, K + 1) in [0, 1]."""
         logits = predictions[0]
+        if not proposals:
+            return []
         probs = logits.sigmoid() if self.use_sigmoid_ce else F.softmax(logits, dim=1)
         return list(probs.split([len(p) for p in proposals]))
 

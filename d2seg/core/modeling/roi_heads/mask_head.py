@@ -91,8 +91,9 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         )
         channels = conv_dims[-2] if len(conv_dims) > 1 else channels
         self.deconv = nn.ConvTranspose2d(channels, conv_dims[-1], 2, stride=2)
-        c2_msra_fill(self.deconv)
         self.predictor = nn.Conv2d(conv_dims[-1], num_classes, 1)
+        for layer in [*self.conv_norm_relus, self.deconv]:
+            c2_msra_fill(layer)
         nn.init.normal_(self.predictor.weight, std=0.001)
         nn.init.zeros_(self.predictor.bias)  # type: ignore[arg-type]
 
