@@ -9,8 +9,10 @@ from d2seg.core.layers.batch_norm import (
 from d2seg.core.layers.blocks import CNNBlockBase
 from d2seg.core.layers.deform_conv import DeformConv, ModulatedDeformConv
 from d2seg.core.layers.mask_ops import paste_masks_in_image
-from d2seg.core.layers.nms import batched_nms
+from d2seg.core.layers.nms import batched_nms, batched_nms_rotated, nms_rotated
 from d2seg.core.layers.roi_align import ROIAlign
+from d2seg.core.layers.roi_align_rotated import ROIAlignRotated
+from d2seg.core.layers.rotated_boxes import pairwise_iou_rotated
 from d2seg.core.layers.shape_spec import ShapeSpec
 from d2seg.core.layers.wrappers import (
     Conv2d,
@@ -33,12 +35,16 @@ __all__ = [
     "Linear",
     "ModulatedDeformConv",
     "ROIAlign",
+    "ROIAlignRotated",
     "ShapeSpec",
     "batched_nms",
+    "batched_nms_rotated",
     "cat",
     "cross_entropy",
     "get_norm",
     "interpolate",
+    "nms_rotated",
     "nonzero_tuple",
+    "pairwise_iou_rotated",
     "paste_masks_in_image",
 ]

@@ -3,6 +3,9 @@
 from torch import Tensor
 
 from d2seg.core.ops import nms
+from d2seg.core.ops.rotated import batched_nms_rotated, nms_rotated
+
+__all__ = ["batched_nms", "batched_nms_rotated", "nms_rotated"]
 
 
 def batched_nms(boxes: Tensor, scores: Tensor, idxs: Tensor, iou_threshold: float) -> Tensor:

@@ -66,3 +66,32 @@ def _sample_mask(mask: Tensor, box: Tensor, y0: int, y1: int, x0: int, x1: int) 
     grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
     grid = torch.stack([grid_x, grid_y], dim=2)[None]
     return F.grid_sample(mask[None, None], grid, align_corners=False)[0, 0]
+
+
+def sample_bilinear(features: Tensor, y: Tensor, x: Tensor) -> Tensor:
+    """Read a map at points between its cells, as RoIAlign does.
+
+    Args:
+        features: (C, H, W) float.
+        y: Rows, any shape that broadcasts with ``x``; cell centres are at whole numbers.
+        x: Columns.
+
+    Returns:
+        (C, *shape) float. Points up to one cell outside the map take the value at its border, those
+        further out are 0.
+    """
+    height, width = features.shape[1], features.shape[2]
+    y, x = torch.broadcast_tensors(y, x)
+    valid = (y >= -1) & (y <= height) & (x >= -1) & (x <= width)
+    y, x = y.clamp(0, height - 1), x.clamp(0, width - 1)
+    top, left = y.floor(), x.floor()
+    below, right = (top + 1).clamp(max=height - 1), (left + 1).clamp(max=width - 1)
+    share_y, share_x = y - top, x - left
+    upper = _read(features, top, left) * (1 - share_x) + _read(features, top, right) * share_x
+    lower = _read(features, below, left) * (1 - share_x) + _read(features, below, right) * share_x
+    return (upper * (1 - share_y) + lower * share_y) * valid.to(features.dtype)
+
+
+def _read(features: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Read whole cells: (C, *shape)."""
+    return features.flatten(1)[:, (rows * features.shape[2] + columns).to(torch.int64)]

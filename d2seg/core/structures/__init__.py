@@ -17,6 +17,8 @@ from d2seg.core.structures.polygons import (
     polygons_to_bitmask,
     rasterize_polygons_within_box,
 )
+from d2seg.core.structures.rotated_boxes import RotatedBoxes
+from d2seg.core.structures.rotated_boxes import pairwise_iou as pairwise_iou_rotated
 
 __all__ = [
     "BitMasks",
@@ -27,10 +29,12 @@ __all__ = [
     "Keypoints",
     "PolygonMasks",
     "ROIMasks",
+    "RotatedBoxes",
     "heatmaps_to_keypoints",
     "pairwise_intersection",
     "pairwise_ioa",
     "pairwise_iou",
+    "pairwise_iou_rotated",
     "pairwise_point_box_distance",
     "polygon_area",
     "polygons_to_bitmask",

@@ -56,8 +56,8 @@ class FastRCNNConvFCHead(nn.Module):
         # All layers are made before any is filled: with a seed the weights are then detectron2's.
         for conv in self.conv_norm_relus:
             c2_msra_fill(conv)
-        for linear in self.fcs:
-            c2_xavier_fill(linear)
+        for layer in self.fcs:
+            c2_xavier_fill(layer)
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
