@@ -1,11 +1,11 @@
 """Resizing an image and what is annotated on it."""
 
 import numpy as np
-import torch
 import torch.nn.functional as F
 from fvcore.transforms.transform import Transform
 from PIL import Image
-from torch import Tensor
+
+from d2seg.core.data.transforms.arrays import from_planes, to_planes
 
 _TORCH_MODES = {
     Image.Resampling.NEAREST: "nearest",
@@ -17,9 +17,7 @@ _TORCH_MODES = {
 class ResizeTransform(Transform):
     """Stretch to a given height and width."""
 
-    def __init__(
-        self, h: int, w: int, new_h: int, new_w: int, interp: int = Image.Resampling.BILINEAR
-    ) -> None:
+    def __init__(self, h: int, w: int, new_h: int, new_w: int, interp: int | None = None) -> None:
         """Describe the change of size.
 
         Args:
@@ -27,12 +25,12 @@ class ResizeTransform(Transform):
             w: Width before.
             new_h: Height after.
             new_w: Width after.
-            interp: A Pillow resampling filter, used for images.
+            interp: A Pillow resampling filter, used for images; None for bilinear.
         """
         super().__init__()
         self.h, self.w = h, w
         self.new_h, self.new_w = new_h, new_w
-        self.interp = Image.Resampling(interp)
+        self.interp = Image.Resampling(Image.Resampling.BILINEAR if interp is None else interp)
 
     def apply_image(self, img: np.ndarray, interp: int | None = None) -> np.ndarray:
         """Resize an image.
@@ -63,8 +61,9 @@ class ResizeTransform(Transform):
         return self._resize_numbers(img, resampling)
 
     def apply_coords(self, coords: np.ndarray) -> np.ndarray:
-        """Scale (N, 2) float XY pixel coordinates, out of place."""
-        return coords * np.array([self.new_w / self.w, self.new_h / self.h], dtype=coords.dtype)
+        """Scale (N, 2) XY pixel coordinates, out of place; integers stay integers, cut off."""
+        scaled = coords * np.array([self.new_w / self.w, self.new_h / self.h])
+        return scaled.astype(coords.dtype)
 
     def apply_segmentation(self, segmentation: np.ndarray) -> np.ndarray:
         """Resize a label map (H, W) without mixing labels."""
@@ -88,16 +87,11 @@ class ResizeTransform(Transform):
                 f"Images of type {img.dtype} can be resized with "
                 f"{', '.join(mode.name for mode in _TORCH_MODES)}; found {resampling.name}."
             )
-        is_float = np.issubdtype(img.dtype, np.floating)
-        # float64 holds every label of an integer map exactly.
-        numbers = torch.from_numpy(np.array(img, dtype=img.dtype if is_float else np.float64))
-        resized = self._interpolate(numbers, _TORCH_MODES[resampling]).numpy()
-        return resized if is_float else np.rint(resized).astype(img.dtype)
-
-    def _interpolate(self, numbers: Tensor, mode: str) -> Tensor:
-        planes = numbers.reshape(self.h, self.w, -1).permute(2, 0, 1)[None]  # (1, C, H, W)
-        align_corners = None if mode == "nearest" else False
-        planes = F.interpolate(
-            planes, (self.new_h, self.new_w), mode=mode, align_corners=align_corners
+        mode = _TORCH_MODES[resampling]
+        resized = F.interpolate(
+            to_planes(img),
+            (self.new_h, self.new_w),
+            mode=mode,
+            align_corners=None if mode == "nearest" else False,
         )
-        return planes[0].permute(1, 2, 0).reshape(self.new_h, self.new_w, *numbers.shape[2:])
+        return from_planes(resized, img)
