@@ -11,8 +11,8 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from d2seg.core.checkpoint.restricted_pickle import RefusedNameError, restricted_loads
 from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.restricted_pickle import RefusedNameError, restricted_loads
 
 
 def find_checkpoint(address: str) -> str:

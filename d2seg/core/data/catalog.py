@@ -1,5 +1,10 @@
 """Data sets by name, and what is known about them."""
 
-from d2seg.core.runtime.catalog import DatasetCatalog, Metadata, MetadataCatalog
+from d2seg.core.runtime.catalog import (
+    DatasetCatalog,
+    Metadata,
+    MetadataCatalog,
+    get_fed_loss_cls_weights,
+)
 
-__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog"]
+__all__ = ["DatasetCatalog", "Metadata", "MetadataCatalog", "get_fed_loss_cls_weights"]

@@ -1,105 +1,160 @@
-"""Reading images in the channel order a model wants."""
+"""What mappers are made of: reading images, transforming annotations, collecting instances."""
 
-import logging
-import os
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
 
-from d2seg.core.runtime.files import PathManager
-
-logger = logging.getLogger(__name__)
-
-IMAGE_FORMATS = ("BGR", "RGB", "L", "YUV-BT.601")
-"""The channel orders that ``cfg.INPUT.FORMAT`` may name."""
-
-_YUV_FROM_RGB = np.array(
-    [[0.299, 0.587, 0.114], [-0.14713, -0.28886, 0.436], [0.615, -0.51499, -0.10001]]
+from d2seg.core.config import CfgNode
+from d2seg.core.data.annotation_transforms import (
+    get_bbox,
+    transform_instance_annotations,
+    transform_keypoint_annotations,
+    transform_proposals,
 )
-_RGB_FROM_YUV = np.array([[1.0, 0.0, 1.13983], [1.0, -0.39465, -0.58060], [1.0, 2.03211, 0.0]])
+from d2seg.core.data.catalog import MetadataCatalog, get_fed_loss_cls_weights
+from d2seg.core.data.errors import InvalidArgumentError
+from d2seg.core.data.ground_truth import (
+    annotations_to_instances,
+    annotations_to_instances_rotated,
+    filter_empty_instances,
+)
+from d2seg.core.data.images import (
+    IMAGE_FORMATS,
+    SizeMismatchError,
+    check_image_size,
+    convert_image_to_rgb,
+    convert_PIL_to_numpy,
+    read_image,
+)
+from d2seg.core.data.transforms import (
+    Augmentation,
+    CropTransform,
+    RandomFlip,
+    ResizeShortestEdge,
+)
+
+__all__ = [
+    "IMAGE_FORMATS",
+    "SizeMismatchError",
+    "annotations_to_instances",
+    "annotations_to_instances_rotated",
+    "build_augmentation",
+    "build_transform_gen",
+    "check_image_size",
+    "check_metadata_consistency",
+    "convert_PIL_to_numpy",
+    "convert_image_to_rgb",
+    "create_keypoint_hflip_indices",
+    "filter_empty_instances",
+    "gen_crop_transform_with_instance",
+    "get_bbox",
+    "get_fed_loss_cls_weights",
+    "read_image",
+    "transform_instance_annotations",
+    "transform_keypoint_annotations",
+    "transform_proposals",
+]
 
 
-def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> np.ndarray:
-    """Read an image file, turned upright as its EXIF orientation says.
+def build_augmentation(cfg: CfgNode, is_train: bool) -> list[Augmentation]:
+    """Build the policies that a config asks for: resizing, and for training a flip.
 
     Args:
-        file_name: A path or an address the PathManager knows.
-        format: ``BGR``, ``RGB``, ``L`` or ``YUV-BT.601``; None keeps what the file holds.
-
-    Returns:
-        (H, W, C) uint8 in 0..255; one channel for ``L``; float32 for ``YUV-BT.601``. With None the
-        array as the file has it, which is (H, W) for grey images.
-
-    Raises:
-        ValueError: The format is unknown, or the file is not an image or is damaged.
-        FileNotFoundError: There is no such file.
-        IsADirectoryError: It is a folder.
+        cfg: ``INPUT.MIN_SIZE_*``, ``INPUT.MAX_SIZE_*`` and ``INPUT.RANDOM_FLIP`` are read.
+        is_train: Whether it is for training.
     """
-    _require_format(format)
-    path = PathManager.get_local_path(os.fspath(file_name))
-    if os.path.isdir(path):
-        raise IsADirectoryError(f"'{file_name}' is a folder; give the path of an image file.")
-    if not os.path.exists(path):
-        raise FileNotFoundError(f"There is no image file '{file_name}'.")
-    try:
-        with Image.open(path) as image:
-            if format is not None and _exceeds_8_bits(image):
-                logger.warning(
-                    "'%s' has values above 255, which are cut off; scale it to 8 bits.", file_name
-                )
-            return _to_array(ImageOps.exif_transpose(image), format)
-    except UnidentifiedImageError as error:
-        raise ValueError(
-            f"'{file_name}' is not an image in any format that Pillow reads."
-        ) from error
-    except (OSError, SyntaxError) as error:  # Pillow reports damage in either way
-        raise ValueError(f"The image '{file_name}' cannot be read: {error}.") from error
+    if not is_train:
+        return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]
+    resizing = ResizeShortestEdge(
+        cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
+    )
+    flip = cfg.INPUT.RANDOM_FLIP
+    if flip == "none":
+        return [resizing]
+    if flip not in ("horizontal", "vertical"):
+        raise ValueError(f"INPUT.RANDOM_FLIP is horizontal, vertical or none; found '{flip}'.")
+    return [resizing, RandomFlip(horizontal=flip == "horizontal", vertical=flip == "vertical")]
 
 
-def convert_image_to_rgb(image: np.ndarray, format: str) -> np.ndarray:
-    """Turn an image of ``read_image`` into RGB, for drawing.
+build_transform_gen = build_augmentation
+"""The earlier name of the same thing."""
+
+
+def create_keypoint_hflip_indices(dataset_names: str | Sequence[str]) -> list[int]:
+    """Say which keypoint takes the place of which when an image is mirrored.
 
     Args:
-        image: (H, W, C), or (H, W) for ``L``.
-        format: Its channel order.
+        dataset_names: One name or several, whose metadata has the same ``keypoint_names`` and
+            ``keypoint_flip_map`` (pairs of names that change places).
 
     Returns:
-        (H, W, 3) uint8, RGB.
+        K indices: keypoint i of the mirrored image is keypoint ``indices[i]`` of the original.
 
     Raises:
-        ValueError: The format is unknown.
+        ValueError: The data sets differ.
     """
-    _require_format(format)
-    image = np.asarray(image)
-    if format == "BGR":
-        image = image[..., ::-1]
-    elif format == "L":
-        image = np.repeat(image.reshape(*image.shape[:2], 1), 3, axis=2)
-    elif format == "YUV-BT.601":
-        image = np.rint(np.clip(image @ _RGB_FROM_YUV.T, 0.0, 1.0) * 255.0)
-    return np.ascontiguousarray(image.astype(np.uint8))
+    names = [dataset_names] if isinstance(dataset_names, str) else list(dataset_names)
+    check_metadata_consistency("keypoint_names", names)
+    check_metadata_consistency("keypoint_flip_map", names)
+    metadata = MetadataCatalog.get(names[0])
+    partner = dict(metadata.keypoint_flip_map)
+    partner.update({right: left for left, right in metadata.keypoint_flip_map})
+    keypoints = list(metadata.keypoint_names)
+    return [keypoints.index(partner.get(keypoint, keypoint)) for keypoint in keypoints]
 
 
-def _exceeds_8_bits(image: Image.Image) -> bool:
-    """Tell whether a grey image of integers (mode I, I;16) or floats (F) loses its bright parts."""
-    return image.mode[0] in "IF" and bool(np.asarray(image).max() > 255)
+def check_metadata_consistency(key: str, dataset_names: Sequence[str]) -> None:
+    """Check that several data sets have the same value of a metadata key.
+
+    Args:
+        key: Such as ``thing_classes``; data sets that do not have it count as having None.
+        dataset_names: At least one.
+
+    Raises:
+        ValueError: The values differ, or there is no name.
+    """
+    if not dataset_names:
+        raise InvalidArgumentError("At least one data set name is needed; found none.")
+    first = MetadataCatalog.get(dataset_names[0]).get(key)
+    for name in dataset_names[1:]:
+        other = MetadataCatalog.get(name).get(key)
+        if other != first:
+            raise ValueError(
+                f"Data sets that are used together need the same '{key}': '{dataset_names[0]}' "
+                f"has {_shortened(first)}, '{name}' has {_shortened(other)}."
+            )
 
 
-def _to_array(image: Image.Image, format: str | None) -> np.ndarray:
-    if format is None:
-        return np.array(image)
-    if format == "L":
-        return np.array(image.convert("L"))[:, :, None]
-    rgb = np.array(image.convert("RGB"))
-    if format == "BGR":
-        return np.ascontiguousarray(rgb[:, :, ::-1])
-    if format == "YUV-BT.601":
-        return (rgb / 255.0 @ _YUV_FROM_RGB.T).astype(np.float32)
-    return rgb
+def gen_crop_transform_with_instance(
+    crop_size: tuple[int, int], image_size: tuple[int, int], instance: dict[str, Any]
+) -> CropTransform:
+    """Choose a random crop that holds the centre of an object.
 
+    Args:
+        crop_size: Height and width in pixels; cut down to those of the image.
+        image_size: Height and width of the image.
+        instance: An annotation with ``bbox`` and ``bbox_mode``.
 
-def _require_format(format: str | None) -> None:
-    if format is not None and format not in IMAGE_FORMATS:
-        raise ValueError(
-            f"Image format '{format}' is unknown; use one of {', '.join(IMAGE_FORMATS)}."
+    Raises:
+        ValueError: The centre of the object is not within the image.
+    """
+    size = np.minimum(crop_size, image_size).astype(np.int64)
+    left, top, right, bottom = get_bbox(instance)
+    centre = np.array([(top + bottom) / 2, (left + right) / 2])
+    if (centre < 0).any() or (centre > np.array(image_size)).any():
+        raise InvalidArgumentError(
+            f"The centre of the object, y {centre[0]} and x {centre[1]}, is outside of the image "
+            f"of height {image_size[0]} and width {image_size[1]}."
         )
+    least = np.maximum(np.floor(centre).astype(np.int64) - size, 0)
+    greatest = np.minimum(np.ceil(centre).astype(np.int64), np.array(image_size) - size)
+    y, x = (
+        int(np.random.randint(low, high + 1)) for low, high in zip(least, greatest, strict=True)
+    )
+    return CropTransform(x, y, int(size[1]), int(size[0]))
+
+
+def _shortened(value: Any, length: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= length else f"{text[:length]}..."

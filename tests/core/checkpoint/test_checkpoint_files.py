@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
-from d2seg.core.checkpoint.restricted_pickle import restricted_loads
+from d2seg.core.runtime.restricted_pickle import restricted_loads
 
 
 class Touch:
