@@ -1,103 +1,18 @@
-"""From a config to predictions, with the usual choices made."""
+"""The usual choices for training and predicting, under detectron2's path."""
 
-import logging
-from typing import Any
+from d2seg.core.engine.predictor import DefaultPredictor
+from d2seg.core.engine.startup import (
+    default_argument_parser,
+    default_setup,
+    default_writers,
+)
+from d2seg.core.engine.trainer import DefaultTrainer, create_ddp_model
 
-import numpy as np
-import torch
-
-from d2seg.core.checkpoint import DetectionCheckpointer
-from d2seg.core.config import CfgNode
-from d2seg.core.data.catalog import Metadata, MetadataCatalog
-from d2seg.core.data.transforms import ResizeShortestEdge
-from d2seg.core.modeling import build_model
-from d2seg.core.runtime.torch_install import select_device
-
-logger = logging.getLogger(__name__)
-
-_CHANNEL_ORDERS = ("RGB", "BGR")
-
-
-class DefaultPredictor:
-    """One image in, its predictions out.
-
-        predictor = DefaultPredictor(cfg)
-        instances = predictor(read_image("cells.png", format="BGR"))["instances"]
-
-    The image is resized as the config says for testing; the result is in pixels of the image given.
-
-    Attributes:
-        cfg: A copy of the config, with the device that is used.
-        model: The model, in evaluation mode, with the weights of ``MODEL.WEIGHTS``.
-        metadata: What is known about the first data set of ``DATASETS.TEST``, if there is one.
-        aug: The resizing.
-        input_format: The channel order that the model was made for.
-    """
-
-    def __init__(self, cfg: CfgNode) -> None:
-        """Build the model and load its weights.
-
-        Args:
-            cfg: A config of a model. Not modified.
-
-        Raises:
-            ValueError: ``INPUT.FORMAT`` is neither RGB nor BGR.
-            FileNotFoundError: ``MODEL.WEIGHTS`` does not exist.
-        """
-        self.cfg = cfg.clone()
-        self.cfg.defrost()
-        self.cfg.MODEL.DEVICE = str(select_device(cfg.MODEL.DEVICE))
-        self.input_format: str = cfg.INPUT.FORMAT
-        if self.input_format not in _CHANNEL_ORDERS:
-            raise ValueError(
-                f"DefaultPredictor needs INPUT.FORMAT RGB or BGR; found '{self.input_format}'."
-            )
-        self.metadata = (
-            MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
-        )
-        self.aug = ResizeShortestEdge(
-            [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST
-        )
-        self.model = build_model(self.cfg)
-        self.model.eval()
-        if cfg.MODEL.WEIGHTS:
-            DetectionCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
-        else:
-            logger.warning("MODEL.WEIGHTS is empty: the weights are random, and so is the output.")
-
-    @torch.no_grad()
-    def __call__(self, original_image: np.ndarray) -> dict[str, Any]:
-        """Predict.
-
-        Args:
-            original_image: (H, W, 3) uint8 in 0..255, always BGR; turned into the model's order.
-
-        Returns:
-            The model's output for the image, such as ``{"instances": Instances}``.
-
-        Raises:
-            TypeError: It is not a uint8 array.
-            ValueError: It has another shape.
-        """
-        _require_image(original_image)
-        height, width = original_image.shape[:2]
-        image = original_image if self.input_format == "BGR" else original_image[:, :, ::-1]
-        image = self.aug.get_transform(image).apply_image(np.ascontiguousarray(image))
-        tensor = torch.from_numpy(image.astype("float32").transpose(2, 0, 1))  # (3, H, W)
-        return self.model([{"image": tensor, "height": height, "width": width}])[0]
-
-
-def _require_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
-        found = (
-            f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
-        )
-        raise TypeError(
-            f"DefaultPredictor needs a numpy array of uint8 in 0..255; found {found}. "
-            "read_image(file, format='BGR') gives one."
-        )
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
-        raise ValueError(
-            f"DefaultPredictor needs a BGR image (height, width, 3); found shape {image.shape}. "
-            "read_image(file, format='BGR') gives one."
-        )
+__all__ = [
+    "DefaultPredictor",
+    "DefaultTrainer",
+    "create_ddp_model",
+    "default_argument_parser",
+    "default_setup",
+    "default_writers",
+]

@@ -7,14 +7,20 @@ from d2seg.core.evaluation.evaluator import (
     inference_context,
     inference_on_dataset,
 )
-from d2seg.core.evaluation.testing import print_csv_format
+from d2seg.core.evaluation.testing import (
+    flatten_results_dict,
+    print_csv_format,
+    verify_results,
+)
 
 __all__ = [
     "COCOEvaluator",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "flatten_results_dict",
     "inference_context",
     "inference_on_dataset",
     "instances_to_coco_json",
     "print_csv_format",
+    "verify_results",
 ]

@@ -7,8 +7,10 @@ with them. Entering an :class:`EventStorage` with ``with`` makes it the innermos
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
+from typing import Any
 
 import numpy as np
+import torch
 from fvcore.common.history_buffer import HistoryBuffer
 from torch import Tensor
 
@@ -45,6 +47,7 @@ class EventStorage:
         self._latest: dict[str, tuple[float, int]] = {}
         self._smoothing_hints: dict[str, bool] = {}
         self._images: list[tuple[str, Tensor | np.ndarray, int]] = []
+        self._histograms: list[dict[str, Any]] = []
 
     def put_scalar(
         self,
@@ -91,6 +94,40 @@ class EventStorage:
             img_tensor: (3, H, W), float in 0..1 or uint8 in 0..255, RGB. Kept by reference.
         """
         self._images.append((img_name, img_tensor, self._iter))
+
+    def put_histogram(self, hist_name: str, hist_tensor: Tensor, bins: int = 1000) -> None:
+        """Record how the values of a tensor are distributed.
+
+        Args:
+            hist_name: Its name; name scopes do not apply.
+            hist_tensor: Any shape; on any device.
+            bins: How many intervals of equal width.
+        """
+        low, high = hist_tensor.min().item(), hist_tensor.max().item()
+        values = hist_tensor.detach().float().flatten()
+        counts = torch.histc(values, bins).cpu()
+        edges = torch.linspace(low, high, bins + 1)
+        self._histograms.append(
+            {
+                "tag": hist_name,
+                "min": low,
+                "max": high,
+                "num": values.numel(),
+                "sum": float(values.sum()),
+                "sum_squares": float((values**2).sum()),
+                "bucket_limits": edges[1:].tolist(),
+                "bucket_counts": counts.tolist(),
+                "global_step": self._iter,
+            }
+        )
+
+    def histograms(self) -> list[dict[str, Any]]:
+        """Return all histograms since :meth:`clear_histograms`, as TensorBoard takes them."""
+        return self._histograms
+
+    def clear_histograms(self) -> None:
+        """Forget the histograms, usually after a writer has written them."""
+        self._histograms = []
 
     def history(self, name: str) -> HistoryBuffer:
         """Return every value recorded under the full name ``name``.

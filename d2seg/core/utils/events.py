@@ -1,5 +1,19 @@
-"""The event stack, under detectron2's path."""
+"""The event stack and its writers, under detectron2's path."""
 
 from d2seg.core.runtime.events import EventStorage, get_event_storage, has_event_storage
+from d2seg.core.runtime.writers import (
+    CommonMetricPrinter,
+    EventWriter,
+    JSONWriter,
+    TensorboardXWriter,
+)
 
-__all__ = ["EventStorage", "get_event_storage", "has_event_storage"]
+__all__ = [
+    "CommonMetricPrinter",
+    "EventStorage",
+    "EventWriter",
+    "JSONWriter",
+    "TensorboardXWriter",
+    "get_event_storage",
+    "has_event_storage",
+]

@@ -1,0 +1,100 @@
+"""Starting one function in several processes that work together."""
+
+import logging
+import socket
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from d2seg.core.runtime import comm
+
+logger = logging.getLogger(__name__)
+
+DEFAULT_TIMEOUT = timedelta(minutes=30)
+
+
+def launch(
+    main_func: Callable[..., Any],
+    num_gpus_per_machine: int,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str | None = None,
+    args: tuple[Any, ...] = (),
+    timeout: timedelta = DEFAULT_TIMEOUT,
+) -> None:
+    """Call a function in every process of a job, or in this one if there is no other.
+
+    With GPUs the processes talk by NCCL, each owning one GPU; without, by gloo.
+
+    Args:
+        main_func: Called with ``args``; must be importable from its module.
+        num_gpus_per_machine: Processes on each machine.
+        num_machines: How many machines there are.
+        machine_rank: The number of this machine, from 0.
+        dist_url: Where the processes meet, such as ``tcp://host:port``; ``auto`` or None on one
+            machine finds a free port.
+        args: Arguments of the function.
+        timeout: How long processes wait for each other.
+
+    Raises:
+        ValueError: Several machines without an address.
+    """
+    world_size = num_machines * num_gpus_per_machine
+    if world_size <= 1:
+        main_func(*args)
+        return
+    if dist_url in (None, "auto"):
+        if num_machines > 1:
+            raise ValueError(
+                "dist_url 'auto' is for one machine; give tcp://host:port for several."
+            )
+        dist_url = f"tcp://127.0.0.1:{_free_port()}"
+    mp.start_processes(
+        _worker,
+        nprocs=num_gpus_per_machine,
+        args=(main_func, world_size, num_gpus_per_machine, machine_rank, dist_url, args, timeout),
+        daemon=False,
+    )
+
+
+def _free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
+
+
+def _worker(
+    local_rank: int,
+    main_func: Callable[..., Any],
+    world_size: int,
+    num_gpus_per_machine: int,
+    machine_rank: int,
+    dist_url: str,
+    args: tuple[Any, ...],
+    timeout: timedelta,
+) -> None:
+    has_gpu = torch.cuda.is_available()
+    if has_gpu and num_gpus_per_machine > torch.cuda.device_count():
+        raise ValueError(
+            f"{num_gpus_per_machine} GPUs are asked for, but this machine has "
+            f"{torch.cuda.device_count()}."
+        )
+    dist.init_process_group(
+        backend="nccl" if has_gpu else "gloo",
+        init_method=dist_url,
+        world_size=world_size,
+        rank=machine_rank * num_gpus_per_machine + local_rank,
+        timeout=timeout,
+    )
+    try:
+        comm.create_local_process_group(num_gpus_per_machine)
+        if has_gpu:
+            torch.cuda.set_device(local_rank)
+        comm.synchronize()
+        main_func(*args)
+    finally:
+        dist.destroy_process_group()

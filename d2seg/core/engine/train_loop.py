@@ -1,0 +1,319 @@
+"""The loop of a training: steps, and hooks around them."""
+
+import logging
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from d2seg.core.runtime import comm
+from d2seg.core.runtime.events import EventStorage, get_event_storage
+
+logger = logging.getLogger(__name__)
+
+
+class HookBase:
+    """Something to do around the steps of a training; subclasses define what they need.
+
+    Attributes:
+        trainer: The training it is registered with.
+    """
+
+    trainer: Any = None
+
+    def before_train(self) -> None:
+        """Run once before the first step."""
+
+    def after_train(self) -> None:
+        """Run once after the last step, or after a failure."""
+
+    def before_step(self) -> None:
+        """Run before each step."""
+
+    def after_backward(self) -> None:
+        """Run after the gradients are there, before they are used."""
+
+    def after_step(self) -> None:
+        """Run after each step."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return what must be saved in a checkpoint; nothing by default."""
+        return {}
+
+
+class TrainerBase:
+    """A loop with hooks; a subclass defines ``run_step``.
+
+    Attributes:
+        iter: The current iteration.
+        start_iter: The first one.
+        max_iter: The one after the last.
+        storage: Where metrics are recorded.
+    """
+
+    def __init__(self) -> None:
+        self._hooks: list[HookBase] = []
+        self.iter = 0
+        self.start_iter = 0
+        self.max_iter = 0
+        self.storage: EventStorage = EventStorage()
+
+    def register_hooks(self, hooks: Iterable[HookBase | None]) -> None:
+        """Add hooks, which run in this order; None is left out."""
+        for hook in hooks:
+            if hook is None:
+                continue
+            if not isinstance(hook, HookBase):
+                raise TypeError(f"A hook must be a HookBase; found a {type(hook).__name__}.")
+            # Weak: the hooks must not keep the training alive.
+            hook.trainer = weakref.proxy(self)
+            self._hooks.append(hook)
+
+    def train(self, start_iter: int, max_iter: int) -> None:
+        """Run the iterations from ``start_iter`` up to ``max_iter``, which is not run."""
+        logger.info("Starting training from iteration %d", start_iter)
+        self.iter = self.start_iter = start_iter
+        self.max_iter = max_iter
+        with EventStorage(start_iter) as self.storage:
+            try:
+                self.before_train()
+                for self.iter in range(start_iter, max_iter):
+                    self.before_step()
+                    self.run_step()
+                    self.after_step()
+                # Hooks after the training can tell that it came to its end.
+                self.iter = max(max_iter, start_iter)
+            except Exception:
+                logger.exception("Training stopped at iteration %d.", self.iter)
+                raise
+            finally:
+                self.after_train()
+
+    def before_train(self) -> None:
+        """Run all hooks before the first step."""
+        self._run_hooks(lambda hook: hook.before_train())
+
+    def after_train(self) -> None:
+        """Run all hooks after the last step."""
+        self.storage.iter = self.iter
+        self._run_hooks(lambda hook: hook.after_train())
+
+    def before_step(self) -> None:
+        """Run all hooks before a step."""
+        self.storage.iter = self.iter
+        self._run_hooks(lambda hook: hook.before_step())
+
+    def after_backward(self) -> None:
+        """Run all hooks between the gradients and their use."""
+        self._run_hooks(lambda hook: hook.after_backward())
+
+    def after_step(self) -> None:
+        """Run all hooks after a step."""
+        self._run_hooks(lambda hook: hook.after_step())
+
+    def run_step(self) -> None:
+        """Do one step."""
+        raise NotImplementedError(f"{type(self).__name__} must define run_step().")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the iteration and the state of the hooks that have one, for a checkpoint."""
+        hooks: dict[str, Any] = {}
+        for hook in self._hooks:
+            state = hook.state_dict()
+            if state:
+                hooks.setdefault(type(hook).__qualname__, state)
+        return {"iteration": self.iter, "hooks": hooks} if hooks else {"iteration": self.iter}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the iteration and the state of the hooks from a checkpoint."""
+        self.iter = state_dict["iteration"]
+        hooks = {type(hook).__qualname__: hook for hook in reversed(self._hooks)}
+        for name, state in state_dict.get("hooks", {}).items():
+            if name in hooks:
+                hooks[name].load_state_dict(state)  # type: ignore[attr-defined]
+            else:
+                logger.warning(
+                    "The checkpoint has the state of a hook '%s', which is not used.", name
+                )
+
+    def _run_hooks(self, what: Callable[[HookBase], None]) -> None:
+        for hook in self._hooks:
+            what(hook)
+
+
+class SimpleTrainer(TrainerBase):
+    """The usual step: load, forward, backward, update.
+
+    Args:
+        model: Returns a dict of losses, or one loss, in training mode.
+        data_loader: Endless.
+        optimizer: Updates the parameters.
+        gather_metric_period: Metrics of all processes are collected every so many steps.
+        zero_grad_before_forward: Clear gradients before the forward instead of after it.
+        async_write_metrics: Accepted as in detectron2; metrics are written at once.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        optimizer: torch.optim.Optimizer,
+        gather_metric_period: int = 1,
+        zero_grad_before_forward: bool = False,
+        async_write_metrics: bool = False,
+    ) -> None:
+        super().__init__()
+        model.train()
+        self.model = model
+        self.data_loader = data_loader
+        self.optimizer = optimizer
+        self.gather_metric_period = gather_metric_period
+        self.zero_grad_before_forward = zero_grad_before_forward
+        self.async_write_metrics = async_write_metrics
+        self._batches: Iterator[Any] | None = None
+
+    def run_step(self) -> None:
+        """Do one step and record its losses."""
+        data, data_time = self._next_batch()
+        if self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        loss_dict = self._losses(data)
+        if not self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        torch.stack(list(loss_dict.values())).sum().backward()
+        self.after_backward()
+        self._write_metrics(loss_dict, data_time)
+        self.optimizer.step()
+
+    def _next_batch(self) -> tuple[Any, float]:
+        if not self.model.training:
+            raise RuntimeError(f"{type(self).__name__} trains, but the model is in eval mode.")
+        if self._batches is None:
+            self._batches = iter(self.data_loader)
+        start = time.perf_counter()
+        data = next(self._batches)
+        return data, time.perf_counter() - start
+
+    def _losses(self, data: Any) -> dict[str, Tensor]:
+        losses = self.model(data)
+        return {"total_loss": losses} if isinstance(losses, Tensor) else dict(losses)
+
+    def reset_data_loader(self, data_loader_builder: Callable[[], Iterable[Any]]) -> None:
+        """Replace the data loader by a new one, the old one being released first."""
+        self._batches = None
+        self.data_loader = data_loader_builder()
+
+    def _write_metrics(
+        self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = ""
+    ) -> None:
+        if (self.iter + 1) % self.gather_metric_period == 0:
+            SimpleTrainer.write_metrics(loss_dict, data_time, self.iter, prefix)
+
+    @staticmethod
+    def write_metrics(
+        loss_dict: Mapping[str, Tensor], data_time: float, cur_iter: int, prefix: str = ""
+    ) -> None:
+        """Record the losses of all processes, on average, in the active storage.
+
+        Raises:
+            FloatingPointError: The sum of the losses is not finite.
+        """
+        own = {name: float(loss.detach()) for name, loss in loss_dict.items()}
+        gathered = comm.gather({**own, "data_time": data_time})
+        if not comm.is_main_process():
+            return
+        storage = get_event_storage()
+        slowest = max(one.pop("data_time") for one in gathered)
+        storage.put_scalar("data_time", slowest, cur_iter=cur_iter)
+        metrics = {name: float(np.mean([one[name] for one in gathered])) for name in own}
+        total = sum(metrics.values())
+        if not np.isfinite(total):
+            raise FloatingPointError(
+                f"The losses of iteration {cur_iter} are not finite: {metrics}. Lower "
+                "SOLVER.BASE_LR, lengthen SOLVER.WARMUP_ITERS, or look for broken annotations."
+            )
+        storage.put_scalar(f"{prefix}total_loss", total, cur_iter=cur_iter)
+        if len(metrics) > 1:
+            for name, value in metrics.items():
+                storage.put_scalar(name, value, cur_iter=cur_iter)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the loop and the optimizer."""
+        return {**super().state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the state of the loop and the optimizer."""
+        super().load_state_dict(state_dict)
+        self.optimizer.load_state_dict(state_dict["optimizer"])
+
+
+class AMPTrainer(SimpleTrainer):
+    """`SimpleTrainer` with the forward in half precision and scaled gradients.
+
+    Args:
+        model: As of `SimpleTrainer`; not a DataParallel or a DistributedDataParallel over several
+            devices in one process.
+        data_loader: Likewise.
+        optimizer: Likewise.
+        gather_metric_period: Likewise.
+        zero_grad_before_forward: Likewise.
+        grad_scaler: Scales the loss against underflow; by default one of the model's device.
+        precision: ``torch.float16`` or ``torch.bfloat16``.
+        log_grad_scaler: Record the scale as a metric.
+        async_write_metrics: As of `SimpleTrainer`.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        data_loader: Iterable[Any],
+        optimizer: torch.optim.Optimizer,
+        gather_metric_period: int = 1,
+        zero_grad_before_forward: bool = False,
+        grad_scaler: Any = None,
+        precision: torch.dtype = torch.float16,
+        log_grad_scaler: bool = False,
+        async_write_metrics: bool = False,
+    ) -> None:
+        if isinstance(model, DataParallel) or (
+            isinstance(model, DistributedDataParallel) and len(model.device_ids or [0]) > 1
+        ):
+            raise ValueError("AMPTrainer needs one device for each process.")
+        super().__init__(
+            model, data_loader, optimizer, gather_metric_period, zero_grad_before_forward
+        )
+        self.device_type = next(model.parameters()).device.type
+        self.grad_scaler = grad_scaler or torch.amp.GradScaler(self.device_type)
+        self.precision = precision
+        self.log_grad_scaler = log_grad_scaler
+
+    def run_step(self) -> None:
+        """Do one step and record its losses."""
+        data, data_time = self._next_batch()
+        if self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        with torch.autocast(self.device_type, dtype=self.precision):
+            loss_dict = self._losses(data)
+        if not self.zero_grad_before_forward:
+            self.optimizer.zero_grad()
+        self.grad_scaler.scale(torch.stack(list(loss_dict.values())).sum()).backward()
+        if self.log_grad_scaler:
+            get_event_storage().put_scalar("grad_scaler", self.grad_scaler.get_scale())
+        self.after_backward()
+        self._write_metrics(loss_dict, data_time)
+        self.grad_scaler.step(self.optimizer)
+        self.grad_scaler.update()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state of the loop, the optimizer and the scaler."""
+        return {**super().state_dict(), "grad_scaler": self.grad_scaler.state_dict()}
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over the state of the loop, the optimizer and the scaler."""
+        super().load_state_dict(state_dict)
+        self.grad_scaler.load_state_dict(state_dict["grad_scaler"])

@@ -1,0 +1,152 @@
+"""Where the numbers of an EventStorage go: lines for people, JSON, TensorBoard."""
+
+import datetime
+import json
+import logging
+import time
+from collections import defaultdict
+from typing import Any
+
+import torch
+
+from d2seg.core.runtime.events import EventStorage, get_event_storage
+from d2seg.core.runtime.files import PathManager
+
+
+class EventWriter:
+    """Base of what writes the active storage somewhere."""
+
+    def write(self) -> None:
+        """Write what is new in the active storage."""
+        raise NotImplementedError(f"{type(self).__name__} must define write().")
+
+    def close(self) -> None:
+        """Release what the writer holds; nothing by default."""
+
+
+class JSONWriter(EventWriter):
+    """Writes one JSON object a line: ``iteration`` and every scalar that is new.
+
+    Args:
+        json_file: Lines are appended to it.
+        window_size: Iterations over which noisy scalars are smoothed (median).
+    """
+
+    def __init__(self, json_file: str, window_size: int = 20) -> None:
+        self._file = PathManager.open(json_file, "a")
+        self._window_size = window_size
+        self._last_write = -1
+
+    def write(self) -> None:
+        """Append a line for every iteration that something was recorded at."""
+        lines: dict[int, dict[str, float]] = defaultdict(dict)
+        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
+        for name, (value, iteration) in latest.items():
+            if iteration > self._last_write:
+                lines[iteration][name] = value
+        for iteration, scalars in sorted(lines.items()):
+            self._file.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
+            self._last_write = iteration
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class TensorboardXWriter(EventWriter):
+    """Writes scalars, images and histograms for TensorBoard.
+
+    Args:
+        log_dir: Folder of the event files.
+        window_size: Iterations over which noisy scalars are smoothed (median).
+        **kwargs: As of ``torch.utils.tensorboard.SummaryWriter``.
+
+    Raises:
+        ImportError: tensorboard is not installed.
+    """
+
+    def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError as error:
+            raise ImportError(
+                "TensorboardXWriter needs the package tensorboard: pip install tensorboard."
+            ) from error
+        self._writer = SummaryWriter(log_dir, **kwargs)
+        self._window_size = window_size
+        self._last_write = -1
+
+    def write(self) -> None:
+        """Write what is new, and take images and histograms out of the storage."""
+        storage = get_event_storage()
+        newest = self._last_write
+        for name, (value, step) in storage.latest_with_smoothing_hint(self._window_size).items():
+            if step > self._last_write:
+                self._writer.add_scalar(name, value, step)
+                newest = max(newest, step)
+        self._last_write = newest
+        for name, picture, step in storage.images():
+            self._writer.add_image(name, picture, step)
+        storage.clear_images()
+        for histogram in storage.histograms():
+            self._writer.add_histogram_raw(**histogram)
+        storage.clear_histograms()
+
+    def close(self) -> None:
+        """Flush and close the event file."""
+        self._writer.close()
+
+
+class CommonMetricPrinter(EventWriter):
+    """Logs a line for people: time left, iteration, losses, times, learning rate, memory.
+
+    Args:
+        max_iter: Iterations of the training, for the time left.
+        window_size: Iterations over which losses and times are smoothed.
+    """
+
+    def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
+        self.logger = logging.getLogger("d2seg.core.utils.events")
+        self._max_iter = max_iter
+        self._window_size = window_size
+        self._last_write: tuple[int, float] | None = None
+
+    def write(self) -> None:
+        """Log the line; nothing after the last iteration."""
+        storage = get_event_storage()
+        if storage.iter == self._max_iter:
+            return
+        parts = [self._time_left(storage), f"iter: {storage.iter}"]
+        known = storage.histories()
+        losses = [name for name in known if "loss" in name]
+        parts += [f"{name}: {self._recent(storage, name):.4g}" for name in losses]
+        parts += [
+            f"{name}: {self._recent(storage, name):.4f} s"
+            for name in ("time", "data_time")
+            if name in known
+        ]
+        if "lr" in known:
+            parts.append(f"lr: {known['lr'].latest():.5g}")
+        if torch.cuda.is_available():
+            parts.append(f"max_mem: {torch.cuda.max_memory_allocated() / 2**20:.0f}M")
+        self.logger.info("  ".join(part for part in parts if part))
+
+    def _recent(self, storage: EventStorage, name: str) -> float:
+        count = max(storage.count_samples(name, self._window_size), 1)
+        return float(storage.history(name).median(count))
+
+    def _time_left(self, storage: EventStorage) -> str:
+        now, last = time.perf_counter(), self._last_write
+        self._last_write = (storage.iter, now)
+        if self._max_iter is None:
+            return ""
+        left = self._max_iter - storage.iter - 1
+        if "time" in storage.histories():
+            seconds = storage.history("time").median(1000) * left
+        elif last is not None and storage.iter > last[0]:
+            seconds = (now - last[1]) / (storage.iter - last[0]) * left
+        else:
+            return ""
+        storage.put_scalar("eta_seconds", seconds, smoothing_hint=False)
+        return f"eta: {datetime.timedelta(seconds=int(seconds))}"

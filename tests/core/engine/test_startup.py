@@ -1,0 +1,99 @@
+"""Arguments, output folder, seed, and several processes."""
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+
+from d2seg.core.config import get_cfg
+from d2seg.core.engine import default_argument_parser, default_setup, default_writers, launch
+from d2seg.core.runtime import comm
+from d2seg.core.runtime.seed import seed_all_rng
+from d2seg.core.runtime.writers import CommonMetricPrinter, JSONWriter
+
+
+@pytest.fixture(autouse=True)
+def plain_loggers() -> Iterator[None]:
+    yield
+    for name in ("d2seg", "fvcore"):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
+    torch.set_float32_matmul_precision("highest")
+
+
+def test_arguments_are_those_of_detectron2() -> None:
+    parsed = default_argument_parser().parse_args(
+        ["--config-file", "a.yaml", "--num-gpus", "2", "--resume", "SOLVER.BASE_LR", "0.1"]
+    )
+    assert parsed.config_file == "a.yaml"
+    assert (parsed.num_gpus, parsed.num_machines, parsed.machine_rank) == (2, 1, 0)
+    assert parsed.resume
+    assert not parsed.eval_only
+    assert parsed.opts == ["SOLVER.BASE_LR", "0.1"]
+    assert parsed.dist_url.startswith("tcp://127.0.0.1:")
+
+
+def test_the_config_and_the_log_are_kept_and_the_seed_set(tmp_path: Path) -> None:
+    cfg = get_cfg()
+    cfg.OUTPUT_DIR = str(tmp_path / "run")
+    cfg.SEED = 7
+    cfg.FLOAT32_PRECISION = "high"
+    default_setup(cfg, argparse.Namespace(config_file="", eval_only=False))
+    first = torch.rand(1).item(), np.random.rand()
+    default_setup(cfg, {})
+    assert (torch.rand(1).item(), np.random.rand()) == first
+    assert torch.get_float32_matmul_precision() == "high"
+    kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
+    assert kept == yaml.safe_load(cfg.dump())
+    assert kept["SEED"] == 7
+    assert "The full config is in" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_without_a_seed_two_runs_differ(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONHASHSEED", "0")
+    seed_all_rng(None)
+    first = torch.rand(1).item()
+    seed_all_rng(None)
+    assert torch.rand(1).item() != first
+
+
+def test_writers_for_people_and_machines(tmp_path: Path) -> None:
+    writers = default_writers(str(tmp_path / "new"), 10)
+    assert isinstance(writers[0], CommonMetricPrinter)
+    assert isinstance(writers[1], JSONWriter)
+    for writer in writers:
+        writer.close()
+    assert (tmp_path / "new" / "metrics.json").exists()
+
+
+def work(folder: str) -> None:
+    """Run in each process: add up the ranks, agree on a seed."""
+    total = comm.reduce_dict({"rank": torch.tensor(float(comm.get_rank() + 1))}, average=False)
+    seeds = comm.all_gather(comm.shared_random_seed())
+    assert seeds[0] == seeds[1]
+    assert (comm.get_local_rank(), comm.get_local_size()) == (comm.get_rank(), 2)
+    if comm.is_main_process():
+        (Path(folder) / "total").write_text(str(total["rank"].item()))
+
+
+def test_one_process_needs_no_other(tmp_path: Path) -> None:
+    called = []
+    launch(called.append, 1, args=("here",))
+    assert called == ["here"]
+    with pytest.raises(ValueError, match="'auto' is for one machine"):
+        launch(called.append, 1, num_machines=2, dist_url="auto")
+
+
+@pytest.mark.slow
+def test_two_processes_work_together(tmp_path: Path) -> None:
+    launch(work, 2, args=(str(tmp_path),))
+    assert (tmp_path / "total").read_text() == "3.0"
