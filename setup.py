@@ -44,6 +44,7 @@ setup(
         "pillow",
         "safetensors",
         "rich",
+        "tabulate",
         "jinja2",
     ],
     extras_require={

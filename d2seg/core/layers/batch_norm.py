@@ -6,6 +6,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.nn.functional import all_reduce
+
+from d2seg.core.runtime.comm import get_world_size
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -87,6 +90,48 @@ class FrozenBatchNorm2d(nn.Module):
         return module
 
 
+class NaiveSyncBatchNorm(nn.BatchNorm2d):
+    """Batch norm over the images of all processes, on any device.
+
+    ``torch.nn.SyncBatchNorm`` is faster, but needs GPUs and images in every process.
+
+    Args:
+        *args: As of ``torch.nn.BatchNorm2d``.
+        stats_mode: Empty: the processes count alike; ``N``: by their numbers of images.
+        **kwargs: As of ``torch.nn.BatchNorm2d``.
+    """
+
+    def __init__(self, *args: Any, stats_mode: str = "", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if stats_mode not in ("", "N"):
+            raise ValueError(f"stats_mode is '{stats_mode}', but must be '' or 'N'.")
+        self._by_images = stats_mode == "N"
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise (B, C, H, W) float."""
+        if get_world_size() == 1 or not self.training:
+            return super().forward(input)
+        mean, mean_square = self._shared_statistics(input.float())
+        variance = mean_square - mean * mean
+        with torch.no_grad():
+            momentum = self.momentum if self.momentum is not None else 0.1
+            self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance, momentum)  # type: ignore[union-attr]
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        shift = self.bias - mean * scale
+        return input * scale.to(input.dtype)[:, None, None] + shift.to(input.dtype)[:, None, None]
+
+    def _shared_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Average mean and mean square of all processes, (C,) each, with gradients."""
+        count = float(len(x)) if self._by_images else 1.0
+        own = x.mean(dim=(0, 2, 3)), (x * x).mean(dim=(0, 2, 3))
+        if len(x) == 0:
+            own = x.new_zeros(x.shape[1]) + x.sum(), x.new_zeros(x.shape[1]) + x.sum()
+        packed = torch.cat([*own, x.new_ones(1)]) * count
+        total = all_reduce(packed)
+        return (total[:-1] / total[-1].clamp(min=1e-6)).chunk(2)
+
+
 class LayerNorm2d(nn.Module):
     """Layer norm over the channels of each pixel of (B, C, H, W).
 
@@ -160,7 +205,8 @@ _NORMS: dict[str, NormFactory] = {
     "BN": nn.BatchNorm2d,
     "SyncBN": nn.SyncBatchNorm,
     "nnSyncBN": nn.SyncBatchNorm,
-    "naiveSyncBN": nn.SyncBatchNorm,
+    "naiveSyncBN": NaiveSyncBatchNorm,
+    "naiveSyncBN_N": lambda channels: NaiveSyncBatchNorm(channels, stats_mode="N"),
     "FrozenBN": FrozenBatchNorm2d,
     "GN": _group_norm,
     "LN": LayerNorm2d,

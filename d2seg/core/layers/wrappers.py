@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+BatchNorm2d = nn.BatchNorm2d
 ConvTranspose2d = nn.ConvTranspose2d
 Linear = nn.Linear
 interpolate = F.interpolate
@@ -60,3 +61,31 @@ def cross_entropy(
 def nonzero_tuple(x: Tensor) -> tuple[Tensor, ...]:
     """Return the indices of the nonzero entries, one (N,) int64 tensor for each dimension."""
     return x.nonzero(as_tuple=True)
+
+
+def empty_input_loss_func_wrapper(loss_func: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Make a mean loss 0, with a gradient of 0, where there is nothing to average."""
+
+    def wrapped(input: Tensor, target: Tensor, *, reduction: str = "mean", **kwargs: Any) -> Tensor:
+        if target.numel() == 0 and reduction == "mean":
+            return input.sum() * 0.0
+        return loss_func(input, target, reduction=reduction, **kwargs)
+
+    return wrapped
+
+
+def shapes_to_tensor(x: Sequence[Any], device: torch.device | None = None) -> Tensor:
+    """Turn numbers, or while tracing scalar tensors, into one tensor (N,)."""
+    if any(isinstance(value, Tensor) for value in x):
+        return torch.stack([torch.as_tensor(value, device=device) for value in x])
+    return torch.as_tensor(x, device=device)
+
+
+def move_device_like(src: Tensor, dst: Tensor) -> Tensor:
+    """Return a tensor on the device of another one."""
+    return src.to(dst.device)
+
+
+def check_if_dynamo_compiling() -> bool:
+    """Tell whether ``torch.compile`` is reading this code at the moment."""
+    return torch.compiler.is_compiling()

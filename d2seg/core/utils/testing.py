@@ -1,0 +1,82 @@
+"""Helpers for tests of models, under detectron2's path."""
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from d2seg.core import model_zoo
+from d2seg.core.modeling import build_model
+from d2seg.core.structures import BitMasks, Boxes, Instances, ROIMasks
+
+
+def get_model_no_weights(config_path: str) -> nn.Module:
+    """Build the model of a published config with random weights, on the CPU without a GPU."""
+    cfg = model_zoo.get_config(config_path)
+    if not torch.cuda.is_available():
+        cfg.MODEL.DEVICE = "cpu"
+    return build_model(cfg)
+
+
+def random_boxes(num_boxes: int, max_coord: float = 100, device: Any = "cpu") -> Tensor:
+    """Make random boxes (N, 4), XYXY, each side at least 1 pixel and all below ``max_coord``."""
+    boxes = torch.rand(num_boxes, 4, device=device) * (max_coord * 0.5)
+    boxes.clamp_(min=1.0)  # the second pair becomes a width and a height, which must not be 0
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes
+
+
+def assert_instances_allclose(
+    input: Instances,
+    other: Instances,
+    *,
+    rtol: float = 1e-5,
+    msg: str = "",
+    size_as_tensor: bool = False,
+) -> None:
+    """Raise AssertionError unless two Instances have the same fields with nearly equal values.
+
+    Args:
+        input: The first.
+        other: The second.
+        rtol: Relative tolerance of floats; the absolute one follows from the largest value.
+        msg: Put before the message.
+        size_as_tensor: Compare image sizes as tensors.
+    """
+    first, second = input.image_size, other.image_size
+    if size_as_tensor:
+        same = torch.equal(torch.as_tensor(first), torch.as_tensor(second))
+    else:
+        same = tuple(first) == tuple(second)
+    if not same:
+        raise AssertionError(f"{msg}image_size is {first} and {second}.")
+    names = sorted(input.get_fields())
+    if names != sorted(other.get_fields()):
+        raise AssertionError(f"{msg}Fields are {names} and {sorted(other.get_fields())}.")
+    for name in names:
+        _assert_close(f"{msg}{name}", input.get(name), other.get(name), rtol)
+
+
+def reload_script_model(module: Any) -> Any:
+    """Save a scripted module to memory and load it again."""
+    buffer = io.BytesIO()
+    torch.jit.save(module, buffer)
+    buffer.seek(0)
+    return torch.jit.load(buffer)
+
+
+def _assert_close(name: str, first: Any, second: Any, rtol: float) -> None:
+    if isinstance(first, Boxes | BitMasks | ROIMasks):
+        first, second = first.tensor, second.tensor
+    if isinstance(first, Tensor):
+        tolerance = float(first.abs().max()) * rtol if first.numel() else 0.0
+        if first.is_floating_point() and first.shape == second.shape:
+            same = torch.allclose(first, second, rtol=rtol, atol=tolerance)
+        else:
+            same = torch.equal(first, second)
+    else:
+        same = bool(np.all(np.asarray(first) == np.asarray(second)))
+    if not same:
+        raise AssertionError(f"{name} differs.")
