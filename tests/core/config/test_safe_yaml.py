@@ -67,6 +67,7 @@ def test_retinanet_anchor_sizes_are_read_without_evaluation(tmp_path: Path) -> N
         (f'["{RETINANET_SIZES}"]', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
         (f'[ "{RETINANET_SIZES}" ]', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
         (f"\n  ['{RETINANET_SIZES}']", [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
+        (f'[\n  "{RETINANET_SIZES}",\n ]', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
         (f'\n  - "{RETINANET_SIZES}"', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
         ('["[[x, x * 2**(1.0/2)] for x in [16, 32.5]]"]', [16, 32.5], [1 / 2]),
         ("['[[s, s*2**(1/4), s*2**(2/4), s*2**(3/4)] for s in [8]]']", [8], [1 / 4, 2 / 4, 3 / 4]),

@@ -50,8 +50,8 @@ def test_recorded_configs_start_from_the_published_backbone(name: str) -> None:
     """The record has no weights."""
     others = {"Misc/mask_rcnn_R_50_FPN_3x_gn": "catalog://ImageNetPretrained/FAIR/R-50-GN"}
     expected = others.get(name, "detectron2://ImageNetPretrained/MSRA/R-50.pkl")
-    cfg = model_zoo.get_config(f"{name}.yaml")
-    assert cfg.MODEL.WEIGHTS == expected
+    weights = model_zoo.get_config(f"{name}.yaml").MODEL.WEIGHTS
+    assert weights == expected
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
