@@ -120,12 +120,18 @@ class FeatureExtractor:
             if self._wants("box_pooler"):
                 _update_each(results, _split("box_pooler", pooled, boxes))
             if self._wants("box_head"):
-                _update_each(results, _split("box_head", heads.box_head(pooled), boxes))
+                _update_each(results, _split("box_head", _box_head(heads)(pooled), boxes))
         if self._wants("mask_pooler"):
             pooled = heads.mask_pooler([maps[level] for level in heads.mask_in_features], boxes)
             _update_each(results, _split("mask_pooler", pooled, boxes))
         if self._wants("mask_head"):
             _update_each(results, [{"mask_head": item.pred_masks} for item in instances])
+
+
+def _box_head(heads: Any) -> nn.Module:
+    """Return the network of the box features; of a cascade that of its last stage."""
+    head = heads.box_head
+    return head[-1] if isinstance(head, nn.ModuleList) else head
 
 
 def _image_tensor(item: Tensor | Mapping[str, Any]) -> Tensor:

@@ -16,7 +16,7 @@ MEANINGS = {
     "instances.scores": "score of each detection (N,), 0..1, falling",
     "instances.classes": "class index of each detection (N,)",
     "box_pooler": "features pooled inside each detected box, for the box head (N, C, S, S)",
-    "box_head": "output of the box head for each detected box (N, D)",
+    "box_head": "output of the box head for each detected box (N, D), or (N, C, S, S) in C4 models",
     "mask_pooler": "features pooled inside each detected box, for the mask head (N, C, S, S)",
     "mask_head": "mask probabilities of each detection for its class, in its box (N, 1, M, M)",
 }
@@ -28,7 +28,7 @@ def available_stages(model: Any) -> list[str]:
     Raises:
         TypeError: The model is not a GeneralizedRCNN.
     """
-    if not all(hasattr(model, part) for part in REQUIRED_PARTS):
+    if any(getattr(model, part, None) is None for part in REQUIRED_PARTS):
         raise TypeError(
             f"Features come from a GeneralizedRCNN (with {', '.join(REQUIRED_PARTS)}), "
             f"got {type(model).__name__}."

@@ -1,0 +1,77 @@
+"""Optimizer and schedule that a config asks for."""
+
+import logging
+
+import torch
+from fvcore.common.param_scheduler import (
+    CosineParamScheduler,
+    ParamScheduler,
+    StepWithFixedGammaParamScheduler,
+)
+from torch import nn
+from torch.optim.lr_scheduler import LRScheduler
+
+from d2seg.core.config import CfgNode
+from d2seg.core.solver.clipping import maybe_add_gradient_clipping
+from d2seg.core.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler, multi_step
+from d2seg.core.solver.parameters import get_default_optimizer_params
+
+logger = logging.getLogger(__name__)
+
+SCHEDULES = ("WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR")
+
+
+def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+    """Build the stochastic gradient descent that ``SOLVER`` describes."""
+    keys = cfg.SOLVER
+    groups = get_default_optimizer_params(
+        model,
+        base_lr=keys.BASE_LR,
+        weight_decay=keys.WEIGHT_DECAY,
+        weight_decay_norm=keys.WEIGHT_DECAY_NORM,
+        bias_lr_factor=keys.BIAS_LR_FACTOR,
+        weight_decay_bias=keys.WEIGHT_DECAY_BIAS,
+    )
+    optimizer_class = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+    return optimizer_class(
+        groups,
+        lr=keys.BASE_LR,
+        momentum=keys.MOMENTUM,
+        nesterov=keys.NESTEROV,
+        weight_decay=keys.WEIGHT_DECAY,
+    )
+
+
+def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
+    """Build the schedule that ``SOLVER.LR_SCHEDULER_NAME`` names, with its warm-up."""
+    keys = cfg.SOLVER
+    schedule = WarmupParamScheduler(
+        _curve(keys),
+        keys.WARMUP_FACTOR,
+        min(keys.WARMUP_ITERS / keys.MAX_ITER, 1.0),
+        keys.WARMUP_METHOD,
+        keys.RESCALE_INTERVAL,
+    )
+    return LRMultiplier(optimizer, multiplier=schedule, max_iter=keys.MAX_ITER)
+
+
+def _curve(keys: CfgNode) -> ParamScheduler:
+    name = keys.LR_SCHEDULER_NAME
+    if name == "WarmupMultiStepLR":
+        late = [step for step in keys.STEPS if step > keys.MAX_ITER]
+        if late:
+            logger.warning(
+                "SOLVER.STEPS %s come after SOLVER.MAX_ITER %d and have no effect.",
+                late,
+                keys.MAX_ITER,
+            )
+        return multi_step(keys.STEPS, keys.GAMMA, keys.MAX_ITER)
+    if name == "WarmupCosineLR":
+        return CosineParamScheduler(1.0, keys.BASE_LR_END / keys.BASE_LR)
+    if name == "WarmupStepWithFixedGammaLR":
+        return StepWithFixedGammaParamScheduler(
+            base_value=1.0, gamma=keys.GAMMA, num_decays=keys.NUM_DECAYS, num_updates=keys.MAX_ITER
+        )
+    raise ValueError(
+        f"SOLVER.LR_SCHEDULER_NAME is '{name}', but must be one of {', '.join(SCHEDULES)}."
+    )

@@ -1,0 +1,181 @@
+"""Optimizers and learning rates, against detectron2's record and by hand."""
+
+import pytest
+import torch
+from torch import nn
+
+from d2seg.core.config import CfgNode, get_cfg
+from d2seg.core.solver import (
+    WarmupCosineLR,
+    WarmupMultiStepLR,
+    build_lr_scheduler,
+    build_optimizer,
+    get_default_optimizer_params,
+    maybe_add_gradient_clipping,
+    reduce_param_groups,
+)
+from tests.reference.functions import recorded_functions
+
+
+def config(*opts: object) -> CfgNode:
+    cfg = get_cfg()
+    cfg.merge_from_list(
+        ["SOLVER.BASE_LR", 0.02, "SOLVER.STEPS", (20, 30), "SOLVER.MAX_ITER", 40]
+        + ["SOLVER.WARMUP_ITERS", 8, *opts]
+    )
+    return cfg
+
+
+def rates(cfg: CfgNode) -> list[float]:
+    model = nn.Linear(1, 1)
+    optimizer = build_optimizer(cfg, model)
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    seen = []
+    for _ in range(cfg.SOLVER.MAX_ITER):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    return seen
+
+
+@pytest.mark.parametrize("name", ["WarmupMultiStepLR", "WarmupCosineLR"])
+def test_schedules_are_the_recorded_ones(name: str) -> None:
+    recorded = recorded_functions()[f"schedule_{name}"]
+    assert rates(config("SOLVER.LR_SCHEDULER_NAME", name)) == pytest.approx(recorded, rel=1e-6)
+
+
+def test_fixed_gamma_falls_in_equal_parts() -> None:
+    cfg = config("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.NUM_DECAYS", 3)
+    seen = rates(cfg)
+    assert [round(seen[step], 8) for step in (9, 10, 20, 30)] == [0.02, 0.002, 0.0002, 0.00002]
+
+
+def test_a_rescaled_schedule_follows_the_warm_up() -> None:
+    seen = rates(config("SOLVER.RESCALE_INTERVAL", True))
+    assert seen[8 + 15] == pytest.approx(0.02)  # step 20 of 40 is now at 8 + 32 * 20 / 40
+    assert seen[8 + 17] == pytest.approx(0.002)
+
+
+def test_a_constant_warm_up_and_bad_names() -> None:
+    seen = rates(config("SOLVER.WARMUP_METHOD", "constant"))
+    assert seen[0] == seen[7] == pytest.approx(2e-5)
+    with pytest.raises(ValueError, match="WARMUP_METHOD is 'cubic'"):
+        rates(config("SOLVER.WARMUP_METHOD", "cubic"))
+    with pytest.raises(ValueError, match="LR_SCHEDULER_NAME is 'Poly', but must be one of Warmup"):
+        rates(config("SOLVER.LR_SCHEDULER_NAME", "Poly"))
+
+
+def test_steps_after_the_end_are_named(caplog: pytest.LogCaptureFixture) -> None:
+    rates(config("SOLVER.STEPS", (20, 50)))
+    assert caplog.messages == [
+        "SOLVER.STEPS [50] come after SOLVER.MAX_ITER 40 and have no effect."
+    ]
+
+
+def test_a_resumed_schedule_goes_on() -> None:
+    cfg = config()
+    optimizer = build_optimizer(cfg, nn.Linear(1, 1))
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    for _ in range(25):
+        optimizer.step()
+        scheduler.step()
+    other = build_lr_scheduler(cfg, build_optimizer(cfg, nn.Linear(1, 1)))
+    other.load_state_dict(scheduler.state_dict())
+    assert set(scheduler.state_dict()) == {"base_lrs", "last_epoch"}
+    assert other.get_lr() == scheduler.get_lr() == [pytest.approx(0.002)]
+
+
+def test_the_older_schedules_agree_with_the_recorded_ones() -> None:
+    recorded = recorded_functions()["schedule_WarmupMultiStepLR"]
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=0.02)
+    scheduler = WarmupMultiStepLR(optimizer, [20, 30], warmup_iters=8)
+    seen = []
+    for _ in range(40):
+        seen.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        scheduler.step()
+    assert seen == pytest.approx(recorded, rel=1e-6)
+    cosine = WarmupCosineLR(torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0), 40)
+    cosine.last_epoch = 2000
+    with pytest.raises(ValueError, match="Milestones must rise"):
+        WarmupMultiStepLR(optimizer, [30, 20])
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 1)
+        self.norm = nn.BatchNorm2d(2)
+        self.shared = self.conv
+        self.frozen = nn.Linear(1, 1).requires_grad_(False)
+
+
+def test_parameters_are_grouped_by_what_they_are() -> None:
+    net = Net()
+    groups = get_default_optimizer_params(
+        net,
+        base_lr=1.0,
+        weight_decay=0.5,
+        weight_decay_norm=0.0,
+        bias_lr_factor=2.0,
+        weight_decay_bias=0.25,
+    )
+    found = {id(p): (g["lr"], g["weight_decay"]) for g in groups for p in g["params"]}
+    assert found == {
+        id(net.conv.weight): (1.0, 0.5),
+        id(net.conv.bias): (2.0, 0.25),
+        id(net.norm.weight): (1.0, 0.0),
+        id(net.norm.bias): (2.0, 0.25),
+    }
+    assert len(groups) == 3
+
+
+def test_factors_and_overrides() -> None:
+    net = Net()
+    groups = get_default_optimizer_params(
+        net,
+        base_lr=1.0,
+        lr_factor_func=lambda name: 0.1 if name.startswith("conv") else 1.0,
+        overrides={"weight": {"weight_decay": 0.7}},
+    )
+    found = {id(p): (g["lr"], g.get("weight_decay")) for g in groups for p in g["params"]}
+    assert found[id(net.conv.weight)] == (0.1, 0.7)
+    assert found[id(net.norm.bias)] == (1.0, None)
+    with pytest.raises(ValueError, match="lr_factor_func multiplies .* base_lr is not given"):
+        get_default_optimizer_params(net, lr_factor_func=lambda name: 1.0)
+    with pytest.raises(ValueError, match="biases are given twice"):
+        get_default_optimizer_params(net, weight_decay_bias=0.0, overrides={"bias": {"lr": 1.0}})
+
+
+def test_equal_groups_are_joined_in_order() -> None:
+    groups = [
+        {"params": ["a"], "lr": 1.0},
+        {"params": ["b"], "lr": 2.0},
+        {"params": ["c", "d"], "lr": 1.0},
+    ]
+    assert reduce_param_groups(groups) == [
+        {"params": ["a", "c", "d"], "lr": 1.0},
+        {"params": ["b"], "lr": 2.0},
+    ]
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("value", [1.0, 1.0]), ("norm", [0.6, 0.8])])
+def test_gradients_are_clipped_before_the_step(kind: str, expected: list[float]) -> None:
+    cfg = config("SOLVER.CLIP_GRADIENTS.ENABLED", True, "SOLVER.CLIP_GRADIENTS.CLIP_TYPE", kind)
+    parameter = nn.Parameter(torch.zeros(2))
+    optimizer = maybe_add_gradient_clipping(cfg, torch.optim.SGD)([parameter], lr=1.0)
+    assert isinstance(optimizer, torch.optim.SGD)
+    parameter.grad = torch.tensor([-3.0, -4.0])
+    optimizer.step()
+    torch.testing.assert_close(parameter.detach(), torch.tensor(expected))
+    instance = torch.optim.SGD([parameter], lr=1.0)
+    assert maybe_add_gradient_clipping(cfg, instance) is instance
+    assert type(instance).__name__ == "SGDWithGradientClip"
+    with pytest.raises(ValueError, match="CLIP_TYPE is 'both'"):
+        maybe_add_gradient_clipping(
+            config(
+                *["SOLVER.CLIP_GRADIENTS.ENABLED", True],
+                *["SOLVER.CLIP_GRADIENTS.CLIP_TYPE", "both"],
+            ),
+            torch.optim.SGD,
+        )
