@@ -6,18 +6,22 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import nullcontext, suppress
 from typing import Any
 
 import torch
 from fvcore.common.checkpoint import Checkpointer
 from fvcore.common.checkpoint import PeriodicCheckpointer as FvcorePeriodicCheckpointer
+from fvcore.common.param_scheduler import ParamScheduler
 from fvcore.nn.precise_bn import get_bn_modules, update_bn_stats
 from torch import nn
+from torch.optim.lr_scheduler import LRScheduler as TorchLRScheduler
 
 from d2seg.core.engine.train_loop import HookBase
 from d2seg.core.evaluation.testing import flatten_results_dict
 from d2seg.core.runtime import comm
 from d2seg.core.runtime.writers import EventWriter
+from d2seg.core.solver import LRMultiplier
 
 __all__ = [
     "AutogradProfiler",
@@ -224,37 +228,68 @@ class LRScheduler(HookBase):
 
     Args:
         optimizer: By default the trainer's.
-        scheduler: By default the trainer's.
+        scheduler: One of torch, or a curve of fvcore over the training, which multiplies the
+            learning rate; by default the trainer's.
     """
 
-    def __init__(self, optimizer: Any = None, scheduler: Any = None) -> None:
-        self._optimizer = optimizer
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer | None = None,
+        scheduler: TorchLRScheduler | ParamScheduler | None = None,
+    ) -> None:
+        self._optimizer: Any = optimizer
         self._scheduler = scheduler
 
     @property
     def scheduler(self) -> Any:
         """The schedule."""
-        return self._scheduler or self.trainer.scheduler
+        return self.trainer.scheduler if self._scheduler is None else self._scheduler
 
     def before_train(self) -> None:
-        """Find the optimizer and which of its groups to report: one of the most common rate."""
-        self._optimizer = self._optimizer or self.trainer.optimizer
-        rates = [group["lr"] for group in self._optimizer.param_groups]
-        self._reported = rates.index(max(rates, key=rates.count))
+        """Find the optimizer, the schedule and which group's rate to report."""
+        if self._optimizer is None:
+            self._optimizer = self.trainer.optimizer
+        if isinstance(self.scheduler, ParamScheduler):
+            self._scheduler = LRMultiplier(
+                self._optimizer,
+                self.scheduler,
+                self.trainer.max_iter,
+                last_iter=self.trainer.iter - 1,
+            )
+        self._reported = self.get_best_param_group_id(self._optimizer)
+
+    @staticmethod
+    def get_best_param_group_id(optimizer: torch.optim.Optimizer) -> int:
+        """Return the number of the group whose learning rate stands for all.
+
+        That is the largest group, or where no group has two parameters, the first one with the
+        most common rate.
+        """
+        sizes = [len(group["params"]) for group in optimizer.param_groups]
+        if max(sizes) > 1:
+            return sizes.index(max(sizes))
+        rates = [group["lr"] for group in optimizer.param_groups]
+        return rates.index(max(rates, key=rates.count))
 
     def after_step(self) -> None:
         """Record the rate of this step and go to the next one's."""
         rate = self._optimizer.param_groups[self._reported]["lr"]
         self.trainer.storage.put_scalar("lr", rate, smoothing_hint=False)
-        self.scheduler.step()
+        is_last = self.trainer.iter + 1 >= self.trainer.max_iter
+        # Not every curve has a value at the very end, after the last step that needs one.
+        with suppress(IndexError, RuntimeError) if is_last else nullcontext():
+            self.scheduler.step()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state of the schedule."""
-        return self.scheduler.state_dict()
+        """Return the state of the schedule; a curve alone has none."""
+        if isinstance(self.scheduler, TorchLRScheduler):
+            return self.scheduler.state_dict()
+        return {}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the state of the schedule."""
-        self.scheduler.load_state_dict(state_dict)
+        """Take over the state of the schedule; a curve follows the iteration instead."""
+        if isinstance(self.scheduler, TorchLRScheduler):
+            self.scheduler.load_state_dict(dict(state_dict))
 
 
 class EvalHook(HookBase):
@@ -291,10 +326,21 @@ class EvalHook(HookBase):
                 raise TypeError(
                     f"An evaluation must return a dict; found {type(results).__name__}."
                 )
-            flat = {name: float(value) for name, value in flatten_results_dict(results).items()}
-            self.trainer.storage.put_scalars(**flat, smoothing_hint=False)
+            flat = flatten_results_dict(results)
+            self.trainer.storage.put_scalars(
+                **{name: _number(name, value) for name, value in flat.items()}, smoothing_hint=False
+            )
         # Processes without results wait for the one that has them.
         comm.synchronize()
+
+
+def _number(name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"An evaluation must return a nested dict of numbers; found {name}: {value!r}."
+        ) from error
 
 
 class PreciseBN(HookBase):

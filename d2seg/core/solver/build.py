@@ -12,9 +12,22 @@ from torch import nn
 from torch.optim.lr_scheduler import LRScheduler
 
 from d2seg.core.config import CfgNode
-from d2seg.core.solver.clipping import maybe_add_gradient_clipping
+from d2seg.core.solver.clipping import GradientClipType, maybe_add_gradient_clipping
 from d2seg.core.solver.lr_scheduler import LRMultiplier, WarmupParamScheduler, multi_step
-from d2seg.core.solver.parameters import get_default_optimizer_params
+from d2seg.core.solver.parameters import (
+    _expand_param_groups,  # noqa: F401 - detectron2's own tests take it from here
+    get_default_optimizer_params,
+    reduce_param_groups,
+)
+
+__all__ = [
+    "GradientClipType",
+    "build_lr_scheduler",
+    "build_optimizer",
+    "get_default_optimizer_params",
+    "maybe_add_gradient_clipping",
+    "reduce_param_groups",
+]
 
 logger = logging.getLogger(__name__)
 

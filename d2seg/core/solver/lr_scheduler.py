@@ -54,6 +54,10 @@ class WarmupParamScheduler(CompositeParamScheduler):
 class LRMultiplier(LRScheduler):
     """Multiplies the initial learning rate of every group by a curve.
 
+    Stepped to ``max_iter`` it gives the curve's value at 1, its end. Curves that are defined up to
+    there only raise an error of their own then: an IndexError from
+    ``StepWithFixedGammaParamScheduler``, a RuntimeError from ``ConstantParamScheduler``.
+
     Args:
         optimizer: Its learning rates are changed by ``step()``.
         multiplier: The curve over [0, 1].
@@ -82,9 +86,7 @@ class LRMultiplier(LRScheduler):
 
     def get_lr(self) -> list[Any]:
         """Return the learning rate of every group at this step."""
-        # Stepped over the end the last rate stays: not every curve has a value at 1.
-        step = min(self.last_epoch, self._max_iter - 1)
-        factor = self._multiplier(step / self._max_iter)
+        factor = self._multiplier(self.last_epoch / self._max_iter)
         return [base_lr * factor for base_lr in self.base_lrs]
 
 

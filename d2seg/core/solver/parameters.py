@@ -72,13 +72,27 @@ def get_default_optimizer_params(
     return reduce_param_groups(groups)
 
 
+def _expand_param_groups(params: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Make a group of every parameter; where it is in several, later options win."""
+    by_parameter: dict[Any, dict[str, Any]] = {}
+    for group in params:
+        options = {key: value for key, value in group.items() if key != "params"}
+        for parameter in group["params"]:
+            by_parameter.setdefault(parameter, {"params": [parameter]}).update(options)
+    return list(by_parameter.values())
+
+
 def reduce_param_groups(params: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Join groups with equal options, in order of their first parameters.
 
-    Optimizers run faster over few groups than over one for each parameter.
+    Optimizers run faster over few groups than over one for each parameter. A parameter that is in
+    several groups comes once, with the options of all; later ones win.
+
+    Args:
+        params: Groups as optimizers take them: ``params``, a list, and options. Not modified.
     """
     joined: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for group in params:
+    for group in _expand_param_groups(params):
         options = {key: value for key, value in group.items() if key != "params"}
         of_equal = joined.setdefault(tuple(sorted(options.items())), {"params": [], **options})
         of_equal["params"].extend(group["params"])

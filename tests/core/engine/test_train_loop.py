@@ -11,10 +11,12 @@ from unittest import mock
 import pytest
 import torch
 from fvcore.common.checkpoint import Checkpointer
+from fvcore.common.param_scheduler import StepWithFixedGammaParamScheduler
 from torch import nn
 
 from d2seg.core.engine import AMPTrainer, HookBase, SimpleTrainer, TrainerBase, hooks
 from d2seg.core.runtime.writers import CommonMetricPrinter, EventWriter, JSONWriter
+from d2seg.core.solver import LRMultiplier
 
 
 class Model(nn.Module):
@@ -222,6 +224,48 @@ def test_a_resumed_training_goes_on_where_it_was(tmp_path: Path) -> None:
     assert other.optimizer.param_groups[0]["lr"] == pytest.approx(1e-5)
     assert other.model.value.item() == loop.model.value.item()
     assert loop.storage.history("lr").values()[3] == (pytest.approx(0.01), 3)
+
+
+def test_a_curve_becomes_a_schedule_of_the_optimizer() -> None:
+    loop = trainer(lr=0.4)
+    curve = StepWithFixedGammaParamScheduler(1.0, num_decays=1, gamma=0.5, num_updates=4)
+    hook = hooks.LRScheduler(scheduler=curve)
+    loop.register_hooks([hook])
+    assert hook.state_dict() == {}
+    hook.load_state_dict({"last_epoch": 3})  # of a training before; a curve has no state
+    loop.train(0, 4)
+    assert [rate for rate, _ in loop.storage.history("lr").values()] == [0.4, 0.4, 0.2, 0.2]
+    assert hook.state_dict() == {"base_lrs": [0.4], "last_epoch": 4}
+
+
+def test_an_error_of_a_schedule_before_the_end_is_not_hidden() -> None:
+    loop = trainer()
+    curve = StepWithFixedGammaParamScheduler(1.0, num_decays=1, gamma=0.5, num_updates=4)
+    loop.register_hooks([hooks.LRScheduler(scheduler=LRMultiplier(loop.optimizer, curve, 4))])
+    with pytest.raises(IndexError):
+        loop.train(0, 6)
+
+
+def test_the_rate_that_stands_for_all_is_of_the_largest_group_or_the_most_common() -> None:
+    def optimizer(*groups: tuple[int, float]) -> torch.optim.SGD:
+        return torch.optim.SGD(
+            [
+                {"params": [nn.Parameter(torch.zeros(1)) for _ in range(count)], "lr": lr}
+                for count, lr in groups
+            ]
+        )
+
+    best = hooks.LRScheduler.get_best_param_group_id
+    assert best(optimizer((1, 0.1), (3, 0.2), (2, 0.1))) == 1
+    assert best(optimizer((1, 0.1), (1, 0.2), (1, 0.2))) == 1
+
+
+@pytest.mark.parametrize("result", [{"bbox": {"AP": "high"}}, {"AP": None}])
+def test_results_that_are_not_numbers_are_named(result: dict[str, Any]) -> None:
+    loop = trainer()
+    loop.register_hooks([hooks.EvalHook(0, lambda: result)])
+    with pytest.raises(ValueError, match="nested dict of numbers; found .*AP: ('high'|None)"):
+        loop.train(0, 1)
 
 
 def test_precise_statistics_come_from_many_batches() -> None:

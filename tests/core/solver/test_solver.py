@@ -6,6 +6,7 @@ from torch import nn
 
 from d2seg.core.config import CfgNode, get_cfg
 from d2seg.core.solver import (
+    LRMultiplier,
     WarmupCosineLR,
     WarmupMultiStepLR,
     build_lr_scheduler,
@@ -32,9 +33,10 @@ def rates(cfg: CfgNode) -> list[float]:
     scheduler = build_lr_scheduler(cfg, optimizer)
     seen = []
     for _ in range(cfg.SOLVER.MAX_ITER):
+        if scheduler.last_epoch < len(seen):
+            optimizer.step()
+            scheduler.step()
         seen.append(optimizer.param_groups[0]["lr"])
-        optimizer.step()
-        scheduler.step()
     return seen
 
 
@@ -48,6 +50,35 @@ def test_fixed_gamma_falls_in_equal_parts() -> None:
     cfg = config("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR", "SOLVER.NUM_DECAYS", 3)
     seen = rates(cfg)
     assert [round(seen[step], 8) for step in (9, 10, 20, 30)] == [0.02, 0.002, 0.0002, 0.00002]
+
+
+@pytest.mark.parametrize("end", [0.0, 0.005])
+def test_a_cosine_ends_where_the_config_says(end: float) -> None:
+    cfg = config("SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", end)
+    optimizer = build_optimizer(cfg, nn.Linear(1, 1))
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    for _ in range(40):
+        optimizer.step()
+        scheduler.step()
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(end, abs=1e-9)
+
+
+def test_a_curve_without_a_value_at_its_end_says_so() -> None:
+    cfg = config("SOLVER.LR_SCHEDULER_NAME", "WarmupStepWithFixedGammaLR")
+    cfg.SOLVER.RESCALE_INTERVAL = True
+    optimizer = build_optimizer(cfg, nn.Linear(1, 1))
+    scheduler = build_lr_scheduler(cfg, optimizer)
+    for _ in range(39):
+        optimizer.step()
+        scheduler.step()
+    with pytest.raises(IndexError):
+        scheduler.step()
+
+
+def test_only_curves_are_taken() -> None:
+    optimizer = torch.optim.SGD(nn.Linear(1, 1).parameters(), lr=1.0)
+    with pytest.raises(ValueError, match="needs a fvcore ParamScheduler; found a float"):
+        LRMultiplier(optimizer, 0.5, 10)  # type: ignore[arg-type]
 
 
 def test_a_rescaled_schedule_follows_the_warm_up() -> None:
@@ -156,6 +187,20 @@ def test_equal_groups_are_joined_in_order() -> None:
     assert reduce_param_groups(groups) == [
         {"params": ["a", "c", "d"], "lr": 1.0},
         {"params": ["b"], "lr": 2.0},
+    ]
+
+
+def test_a_parameter_of_several_groups_comes_once_with_the_options_of_all() -> None:
+    groups = [
+        {"params": ["a", "b", "c"], "lr": 1.0, "weight_decay": 3.0},
+        {"params": ["b", "d"], "lr": 2.0},
+        {"params": ["a"], "weight_decay": 4.0},
+    ]
+    assert reduce_param_groups(groups) == [
+        {"params": ["a"], "lr": 1.0, "weight_decay": 4.0},
+        {"params": ["b"], "lr": 2.0, "weight_decay": 3.0},
+        {"params": ["c"], "lr": 1.0, "weight_decay": 3.0},
+        {"params": ["d"], "lr": 2.0},
     ]
 
 
