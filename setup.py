@@ -44,6 +44,7 @@ setup(
         "pillow",
         "safetensors",
         "rich",
+        "shapely",
         "tabulate",
         "jinja2",
     ],

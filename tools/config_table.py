@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
 from d2seg.core import model_zoo
 from d2seg.core.config import CfgNode
 from d2seg.core.modeling import build_model

@@ -2,6 +2,7 @@
 
 from fvcore.common.checkpoint import Checkpointer, PeriodicCheckpointer
 
+from d2seg.core.checkpoint import catalog  # serves catalog:// addresses
 from d2seg.core.checkpoint.detection_checkpoint import DetectionCheckpointer
 
-__all__ = ["Checkpointer", "DetectionCheckpointer", "PeriodicCheckpointer"]
+__all__ = ["Checkpointer", "DetectionCheckpointer", "PeriodicCheckpointer", "catalog"]

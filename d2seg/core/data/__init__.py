@@ -1,5 +1,6 @@
 """Data sets: what is known about them, how they are read, changed and put into batches."""
 
+from d2seg.core.data import datasets, samplers, transforms
 from d2seg.core.data.build import (
     build_batch_data_loader,
     build_detection_test_loader,
@@ -23,7 +24,10 @@ __all__ = [
     "build_batch_data_loader",
     "build_detection_test_loader",
     "build_detection_train_loader",
+    "datasets",
     "get_detection_dataset_dicts",
     "load_proposals_into_dataset",
     "print_instances_class_histogram",
+    "samplers",
+    "transforms",
 ]

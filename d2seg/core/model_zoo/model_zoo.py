@@ -27,20 +27,25 @@ def get_config_file(config_path: str) -> str:
         config_path: Its name, such as ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``.
 
     Raises:
-        UnknownModelError: There is none of this name.
+        UnknownModelError: There is none of this name, or it is a config written in Python.
     """
     folder = _config_folder()
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.yaml")}
-    if config_path not in names:
-        raise UnknownModelError(_unknown("config", config_path, names))
-    return str(names[config_path])
+    if config_path in names:
+        return str(names[config_path])
+    if config_path.endswith(".py"):
+        raise UnknownModelError(
+            f"The model zoo has no '{config_path}': d2seg ships YAML configs, not those written in "
+            "Python (LazyConfig). Take a .yaml name from configs/README.md."
+        )
+    raise UnknownModelError(_unknown("config", config_path, names))
 
 
 def get_checkpoint_url(config_path: str) -> str:
     """Return the address of the weights that were trained with a published config.
 
     Args:
-        config_path: Name of the config, with or without ``.yaml``.
+        config_path: Name of the config, with or without ``.yaml`` or ``.py``.
 
     Raises:
         UnknownModelError: No trained weights are published under this name.
@@ -58,7 +63,17 @@ def is_trained(config_path: str) -> bool:
 
 
 def get_config(config_path: str, trained: bool = False) -> CfgNode:
-    """Return a published config; ``trained`` points MODEL.WEIGHTS at its trained weights."""
+    """Return a published config, not frozen.
+
+    Args:
+        config_path: Name of the config, such as
+            ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``.
+        trained: Point MODEL.WEIGHTS at the weights that were trained with it, instead of those
+            that training starts from.
+
+    Raises:
+        UnknownModelError: There is none of this name, or ``trained`` and it has no weights.
+    """
     cfg = get_cfg()
     cfg.merge_from_file(get_config_file(config_path))
     if trained:
@@ -73,6 +88,10 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
         config_path: Name of the config.
         trained: Load the trained weights; else those the config starts training from.
         device: Where to put the model; by default the config's device, or the CPU without a GPU.
+
+    Raises:
+        UnknownModelError: See `get_config`.
+        FileNotFoundError: The weights cannot be fetched.
     """
     cfg = get_config(config_path, trained)
     if device is None and not torch.cuda.is_available():

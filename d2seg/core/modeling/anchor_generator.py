@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.ops.anchors import cell_anchors, grid_anchors
+from d2seg.core.ops.anchors import cell_anchors, grid_anchors, rotated_cell_anchors
 from d2seg.core.runtime.registry import Registry
-from d2seg.core.structures import Boxes
+from d2seg.core.structures import Boxes, RotatedBoxes
 
 ANCHOR_GENERATOR_REGISTRY = Registry("ANCHOR_GENERATOR")
 
@@ -96,6 +97,84 @@ class DefaultAnchorGenerator(nn.Module):
             Boxes(grid_anchors(cell, (feature.shape[-2], feature.shape[-1]), stride, self.offset))
             for cell, feature, stride in zip(self.cell_anchors, features, self.strides, strict=True)
         ]
+
+
+@ANCHOR_GENERATOR_REGISTRY.register()
+class RotatedAnchorGenerator(nn.Module):
+    """Anchors of given sizes, aspect ratios and angles, centred on every cell of every level.
+
+    Args:
+        sizes: Square roots of anchor areas in pixels: one list for each level, or one for all.
+        aspect_ratios: Height over width: one list for each level, or one for all.
+        strides: Pixels between cells, for each level.
+        angles: Degrees, counter-clockwise: one list for each level, or one for all.
+        offset: Position of the first centre in strides, in [0, 1).
+    """
+
+    box_dim = 5
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[Sequence[float]],
+        aspect_ratios: Sequence[Sequence[float]],
+        strides: Sequence[int],
+        angles: Sequence[Sequence[float]],
+        offset: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self.strides = list(strides)
+        self.num_features = len(self.strides)
+        self.offset = offset
+        of_levels = [
+            _for_each_level(key, values, self.num_features)
+            for key, values in (
+                ("SIZES", sizes),
+                ("ASPECT_RATIOS", aspect_ratios),
+                ("ANGLES", angles),
+            )
+        ]
+        self.cell_anchors = _Buffers(
+            [
+                rotated_cell_anchors(*(list(map(float, values)) for values in level))
+                for level in zip(*of_levels, strict=True)
+            ]
+        )
+
+    @classmethod
+    def from_config(cls, cfg: Any, input_shape: list[ShapeSpec]) -> dict[str, Any]:
+        """Map config keys to arguments."""
+        return {
+            **DefaultAnchorGenerator.from_config(cfg, input_shape),
+            "angles": cfg.MODEL.ANCHOR_GENERATOR.ANGLES,
+        }
+
+    @property
+    def num_anchors(self) -> list[int]:
+        """How many anchors a cell of each level has."""
+        return [len(cell) for cell in self.cell_anchors]
+
+    num_cell_anchors = num_anchors
+
+    def forward(self, features: Sequence[Tensor]) -> list[RotatedBoxes]:
+        """Lay anchors over the feature maps (B, C, H_l, W_l).
+
+        Returns:
+            For each level RotatedBoxes of length H_l * W_l * A_l, ordered (y, x, anchor).
+        """
+        anchors = []
+        for cell, feature, stride in zip(self.cell_anchors, features, self.strides, strict=True):
+            # Of boxes without a size the corners are the centres.
+            corners = grid_anchors(
+                cell[:, [0, 1, 0, 1]],
+                (feature.shape[-2], feature.shape[-1]),
+                stride,
+                self.offset,
+            )
+            shape = cell[:, 2:].repeat(len(corners) // len(cell), 1)
+            anchors.append(RotatedBoxes(torch.cat([corners[:, :2], shape], dim=1)))
+        return anchors
 
 
 def build_anchor_generator(cfg: Any, input_shape: list[ShapeSpec]) -> nn.Module:

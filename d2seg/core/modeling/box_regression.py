@@ -3,9 +3,11 @@
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes, encode_boxes
+from d2seg.core.ops.rotated_coding import decode_rotated_boxes, encode_rotated_boxes
 
 DEFAULT_SCALE_CLAMP = math.log(1000.0 / 16)
 """No box grows by more than this log factor: from 16 to 1000 pixels."""
@@ -40,4 +42,55 @@ class Box2BoxTransform:
 
     def __repr__(self) -> str:
         """Show the weights."""
-        return f"Box2BoxTransform(weights={self.weights})"
+        return f"{type(self).__name__}(weights={self.weights})"
+
+
+class Box2BoxTransformRotated(Box2BoxTransform):
+    """Encodes rotated boxes relative to others and decodes them again.
+
+    Args:
+        weights: Factors of (dx, dy, dw, dh, da); the turn da is in radians.
+        scale_clamp: Upper bound of dw and dh when decoding.
+    """
+
+    def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """Return the deltas (N, 5) that turn each source box into its target.
+
+        Raises:
+            ValueError: A source box is empty.
+        """
+        if not bool((src_boxes[:, 2:4] > 0).all()):
+            raise ValueError("Box deltas need source boxes wider and higher than 0; one is empty.")
+        return encode_rotated_boxes(src_boxes, target_boxes, self.weights)
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Apply deltas (N, 5K) to boxes (N, 5): (N, 5K)."""
+        return decode_rotated_boxes(deltas, boxes, self.weights, self.scale_clamp)
+
+
+class Box2BoxTransformLinear:
+    """Encodes boxes as distances from the middle of others to the four sides (arXiv:1904.01355).
+
+    Args:
+        normalize_by_size: Distances in sizes of the source box instead of pixels.
+    """
+
+    def __init__(self, normalize_by_size: bool = True) -> None:
+        self.normalize_by_size = normalize_by_size
+
+    def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
+        """Return distances (N, 4) to the left, upper, right and lower side of each target."""
+        middle = (src_boxes[:, :2] + src_boxes[:, 2:]) / 2
+        distance = torch.cat([middle - target_boxes[:, :2], target_boxes[:, 2:] - middle], dim=1)
+        return distance / self._unit(src_boxes)
+
+    def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
+        """Apply distances (N, 4), negative ones counting as 0, to boxes (N, 4): (N, 4) XYXY."""
+        distance = torch.relu(deltas) * self._unit(boxes)
+        middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+        return torch.cat([middle - distance[:, :2], middle + distance[:, 2:]], dim=1)
+
+    def _unit(self, boxes: Tensor) -> Tensor:
+        if not self.normalize_by_size:
+            return torch.ones_like(boxes)
+        return (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)

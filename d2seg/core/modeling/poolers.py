@@ -6,10 +6,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from d2seg.core.ops.pooling import pool_multilevel
+from d2seg.core.ops.pooling import assign_levels, pool_multilevel
+from d2seg.core.ops.rotated import roi_align_rotated
 from d2seg.core.structures import Boxes
 
-_ALIGNED = {"ROIAlignV2": True, "ROIAlign": False}
+_ALIGNED = {"ROIAlignV2": True, "ROIAlign": False, "ROIAlignRotated": True}
 
 
 class ROIPooler(nn.Module):
@@ -19,7 +20,8 @@ class ROIPooler(nn.Module):
         output_size: Height and width of the pooled squares.
         scales: For each level 1 / stride; neighbouring levels differ by a factor of two.
         sampling_ratio: Samples per bin and axis; 0 adapts to the box size.
-        pooler_type: ``ROIAlignV2`` (pixel centres at half coordinates) or ``ROIAlign``.
+        pooler_type: ``ROIAlignV2`` (pixel centres at half coordinates), ``ROIAlign``, or
+            ``ROIAlignRotated`` for rotated boxes.
         canonical_box_size: Square root of the box area that belongs on ``canonical_level``.
         canonical_level: log2 of the stride of the level for that area.
     """
@@ -68,6 +70,9 @@ class ROIPooler(nn.Module):
             )
         counts = torch.tensor([len(boxes) for boxes in box_lists], device=x[0].device)
         images = torch.arange(len(box_lists), device=x[0].device).repeat_interleave(counts)
+        if self.pooler_type == "ROIAlignRotated":
+            boxes = torch.cat([boxes.tensor for boxes in box_lists])
+            return self._pool_rotated(x, torch.cat([images[:, None].to(boxes), boxes], dim=1))
         return pool_multilevel(
             list(x),
             torch.cat([boxes.tensor for boxes in box_lists]),
@@ -79,6 +84,24 @@ class ROIPooler(nn.Module):
             float(self.canonical_box_size),
             self.canonical_level,
         )
+
+    def _pool_rotated(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
+        """Pool rois (R, 6), image and rotated box, from the levels that fit their areas."""
+        half = rois[:, 3:5] / 2
+        levels = assign_levels(
+            torch.cat([-half, half], dim=1),
+            len(x),
+            self.min_level,
+            float(self.canonical_box_size),
+            self.canonical_level,
+        )
+        pooled = x[0].new_zeros(len(rois), x[0].shape[1], *self.output_size)
+        for level, (feature, scale) in enumerate(zip(x, self.scales, strict=True)):
+            members = torch.nonzero(levels == level)[:, 0]
+            pooled[members] = roi_align_rotated(
+                feature, rois[members], self.output_size, scale, self.sampling_ratio
+            )
+        return pooled
 
 
 def _level_range(scales: list[float]) -> tuple[int, int]:

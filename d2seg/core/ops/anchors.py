@@ -23,6 +23,28 @@ def cell_anchors(sizes: list[float], aspect_ratios: list[float]) -> Tensor:
     return torch.tensor(rows)
 
 
+def rotated_cell_anchors(
+    sizes: list[float], aspect_ratios: list[float], angles: list[float]
+) -> Tensor:
+    """List the rotated anchors of one grid cell, centred on the origin.
+
+    Args:
+        sizes: Square roots of the anchor areas, in pixels.
+        aspect_ratios: Height over width.
+        angles: Degrees, counter-clockwise.
+
+    Returns:
+        (len(sizes) * len(aspect_ratios) * len(angles), 5) float32; angles vary fastest.
+    """
+    rows: list[list[float]] = []
+    for size in sizes:
+        for ratio in aspect_ratios:
+            width = (size * size / ratio) ** 0.5
+            for angle in angles:
+                rows.append([0.0, 0.0, width, width * ratio, angle])
+    return torch.tensor(rows)
+
+
 def grid_anchors(cell: Tensor, grid_hw: tuple[int, int], stride: int, offset: float) -> Tensor:
     """Repeat the anchors of one cell over a feature map.
 

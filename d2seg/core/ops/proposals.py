@@ -5,6 +5,7 @@ from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
 from d2seg.core.ops.boxes import clip_boxes, nonempty
+from d2seg.core.ops.dense import flatten_levels
 from d2seg.core.ops.nms import batched_nms
 
 
@@ -13,11 +14,9 @@ def flatten_logits(logits: Tensor) -> Tensor:
     return logits.permute(0, 2, 3, 1).flatten(1)
 
 
-def flatten_deltas(deltas: Tensor) -> Tensor:
-    """Bring delta maps (B, A * 4, H, W) into anchor order: (B, H * W * A, 4)."""
-    batch, _, height, width = deltas.shape
-    grouped = deltas.view(batch, -1, 4, height, width)  # [B,A,4,H,W]
-    return grouped.permute(0, 3, 4, 1, 2).reshape(batch, -1, 4)
+def flatten_deltas(deltas: Tensor, box_dim: int = 4) -> Tensor:
+    """Bring delta maps (B, A * box_dim, H, W) into anchor order: (B, H * W * A, box_dim)."""
+    return flatten_levels(deltas, box_dim)
 
 
 def select_proposals(

@@ -62,6 +62,45 @@ def test_retinanet_anchor_sizes_are_read_without_evaluation(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(
+    ("written", "rows", "exponents"),
+    [
+        (f'["{RETINANET_SIZES}"]', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
+        (f'[ "{RETINANET_SIZES}" ]', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
+        (f"\n  ['{RETINANET_SIZES}']", [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
+        (f'[\n  "{RETINANET_SIZES}",\n ]', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
+        (f'\n  - "{RETINANET_SIZES}"', [32, 64, 128, 256, 512], [1 / 3, 2 / 3]),
+        ('["[[x, x * 2**(1.0/2)] for x in [16, 32.5]]"]', [16, 32.5], [1 / 2]),
+        ("['[[s, s*2**(1/4), s*2**(2/4), s*2**(3/4)] for s in [8]]']", [8], [1 / 4, 2 / 4, 3 / 4]),
+        ("[ '[[x] for x in [4, 8, 16]]' ]", [4, 8, 16], []),
+    ],
+)
+def test_size_tables_in_the_spellings_of_public_configs(
+    tmp_path: Path, written: str, rows: list[float], exponents: list[float]
+) -> None:
+    path = write(tmp_path / "a.yaml", f"SIZES: !!python/object/apply:eval {written}\n")
+    assert load(path) == {"SIZES": [[x, *(x * 2**e for e in exponents)] for x in rows]}
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        '["[int(x * 0.1 * 640) for x in range(5, 21)]"]',
+        f"{{args: ['{RETINANET_SIZES}']}}",
+        f'"{RETINANET_SIZES}"',
+        f'["{RETINANET_SIZES}", "{{}}"]',
+        "\n  args: ['print(1)']",
+        "[[print]]",
+        "[]",
+        "3",
+    ],
+)
+def test_other_uses_of_the_tag_are_refused(tmp_path: Path, written: str) -> None:
+    path = write(tmp_path / "a.yaml", f"A: !!python/object/apply:eval {written}\n")
+    with pytest.raises(ValueError, match="apply:eval' at line 1, .*write the plain value instead"):
+        load(path)
+
+
+@pytest.mark.parametrize(
     "expression",
     [
         "__import__('os').getpid()",

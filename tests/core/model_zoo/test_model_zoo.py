@@ -49,6 +49,20 @@ def test_unknown_config_lists_the_nearest(name: str) -> None:
         model_zoo.get_config_file(name)
 
 
+def test_configs_written_in_python_are_not_shipped() -> None:
+    name = "COCO-Detection/retinanet_R_50_FPN_1x.py"
+    with pytest.raises(ValueError, match=rf"no '{name}': .* YAML configs, .*LazyConfig.*README"):
+        model_zoo.get_config(name)
+    assert model_zoo.get_checkpoint_url(name).endswith("190397773/model_final_bfca0b.pkl")
+
+
+def test_unknown_names_raise_what_detectron2_raises() -> None:
+    with pytest.raises(RuntimeError, match="no config 'Invalid/config.yaml'"):
+        model_zoo.get("Invalid/config.yaml")
+    with pytest.raises(RuntimeError, match="no trained model 'Invalid/config.yaml'"):
+        model_zoo.get_checkpoint_url("Invalid/config.yaml")
+
+
 def test_config_outside_the_folder_is_unknown() -> None:
     with pytest.raises(ValueError, match=r"no config '\.\./pyproject\.toml'"):
         model_zoo.get_config_file("../pyproject.toml")

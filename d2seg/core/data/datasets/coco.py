@@ -10,8 +10,18 @@ from typing import Any
 import pycocotools.mask as mask_util
 
 from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
+from d2seg.core.data.datasets.coco_export import convert_to_coco_dict, convert_to_coco_json
+from d2seg.core.data.datasets.sem_seg import load_sem_seg
 from d2seg.core.runtime.files import PathManager
 from d2seg.core.structures import BoxMode
+
+__all__ = [
+    "convert_to_coco_dict",
+    "convert_to_coco_json",
+    "load_coco_json",
+    "load_sem_seg",
+    "register_coco_instances",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -53,18 +63,20 @@ def load_coco_json(
     json_file: str | os.PathLike[str],
     image_root: str | os.PathLike[str],
     dataset_name: str | None = None,
-    extra_annotation_keys: Sequence[str] = (),
+    extra_annotation_keys: Sequence[str] | None = None,
 ) -> list[dict[str, Any]]:
     """Read a COCO annotation file.
 
-    Category ids become contiguous, 0 to K - 1, in order of the ids in the file. Polygons with less
-    than three points are dropped, and so are objects that have nothing else; a warning counts them.
+    Polygons with less than three points are dropped, and so are objects that have nothing else; a
+    warning counts them.
 
     Args:
         json_file: The annotations: a path or an address.
         image_root: The folder that the file names in it are relative to.
-        dataset_name: With a name, the class names (``thing_classes``) and the ids in the file
-            (``thing_dataset_id_to_contiguous_id``) are put into its metadata.
+        dataset_name: With a name, category ids become contiguous, 0 to K - 1, in order of the ids
+            in the file, and the class names (``thing_classes``) and the ids in the file
+            (``thing_dataset_id_to_contiguous_id``) are put into its metadata. Without one, category
+            ids stay those of the file.
         extra_annotation_keys: Further keys of an annotation that are to be kept.
 
     Returns:
@@ -80,12 +92,14 @@ def load_coco_json(
     content = _read(json_file)
     categories = sorted(content["categories"], key=lambda category: category["id"])
     contiguous = {category["id"]: index for index, category in enumerate(categories)}
-    if dataset_name is not None:
+    if dataset_name is None:
+        contiguous = {category: category for category in contiguous}
+    else:
         MetadataCatalog.get(dataset_name).set(
             thing_classes=[category["name"] for category in categories],
             thing_dataset_id_to_contiguous_id=contiguous,
         )
-    kept_keys = ("iscrowd", "bbox", "keypoints", "category_id", *extra_annotation_keys)
+    kept_keys = ("iscrowd", "bbox", "keypoints", "category_id", *(extra_annotation_keys or ()))
     annotations, dropped = defaultdict(list), 0
     for annotation in content["annotations"]:
         record = _annotation_record(annotation, kept_keys, contiguous, json_file)
@@ -120,6 +134,9 @@ def _read(json_file: str | os.PathLike[str]) -> dict[str, Any]:
             content = json.load(file)
     except ValueError as error:
         raise ValueError(f"'{json_file}' is not a JSON file: {error}.") from error
+    if isinstance(content, dict) and "annotations" not in content:
+        logger.warning("%s: there are no annotations in this file.", json_file)
+        content["annotations"] = []
     for key in ("images", "annotations", "categories"):
         if not isinstance(content, dict) or not isinstance(content.get(key), list):
             raise ValueError(

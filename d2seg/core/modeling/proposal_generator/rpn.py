@@ -140,7 +140,8 @@ class RPN(nn.Module):
         anchors = self.anchor_generator(levels)
         logit_maps, delta_maps = self.rpn_head(levels)
         logits = [flatten_logits(level) for level in logit_maps]
-        deltas = [flatten_deltas(level) for level in delta_maps]
+        box_dim = int(self.anchor_generator.box_dim)  # type: ignore[arg-type]
+        deltas = [flatten_deltas(level, box_dim) for level in delta_maps]
         losses = Losses()
         if self.training:
             if gt_instances is None:
@@ -180,6 +181,9 @@ class RPN(nn.Module):
             )
         return proposals
 
+    pairwise_iou: Any = staticmethod(pairwise_iou)
+    """How well boxes overlap; rotated ones differ."""
+
     @torch.no_grad()
     def label_and_sample_anchors(
         self, anchors: list[Boxes], gt_instances: list[Instances]
@@ -190,10 +194,12 @@ class RPN(nn.Module):
             For each image labels (A,) int8 (1 object, 0 background, -1 not used) and the matched
             ground-truth boxes (A, 4).
         """
-        all_anchors = Boxes.cat(anchors)
+        all_anchors = type(anchors[0]).cat(anchors)
         gt_labels, gt_boxes = [], []
         for instances in gt_instances:
-            matches, labels = self.anchor_matcher(pairwise_iou(instances.gt_boxes, all_anchors))
+            matches, labels = self.anchor_matcher(
+                self.pairwise_iou(instances.gt_boxes, all_anchors)
+            )
             if self.anchor_boundary_thresh >= 0:
                 inside = all_anchors.inside_box(instances.image_size, self.anchor_boundary_thresh)
                 labels[~inside] = -1
@@ -221,7 +227,7 @@ class RPN(nn.Module):
             logits[sampled], labels[sampled].to(logits.dtype), reduction="sum"
         )
         image, anchor = positive.nonzero(as_tuple=True)
-        source = Boxes.cat(anchors).tensor[anchor]
+        source = type(anchors[0]).cat(anchors).tensor[anchor]
         target = torch.stack(gt_boxes)[image, anchor]
         transform = self.box2box_transform
         localization = box_regression_loss(

@@ -27,6 +27,7 @@ from d2seg.core.modeling.roi_heads.mask_head import (
     build_mask_head,
 )
 from d2seg.core.modeling.roi_heads.res5 import Res5ROIHeads
+from d2seg.core.modeling.roi_heads.rotated_fast_rcnn import RROIHeads
 from d2seg.core.modeling.roi_heads.standard import StandardROIHeads
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "KRCNNConvDeconvUpsampleHead",
     "MaskRCNNConvUpsampleHead",
     "ROIHeads",
+    "RROIHeads",
     "Res5ROIHeads",
     "StandardROIHeads",
     "build_box_head",

@@ -74,6 +74,9 @@ class ROIHeads(nn.Module):
         """Compute losses in training, detections otherwise."""
         raise NotImplementedError(f"{type(self).__name__} must define forward().")
 
+    pairwise_iou: Any = staticmethod(pairwise_iou)
+    """How well boxes overlap; rotated ones differ."""
+
     @torch.no_grad()
     def label_and_sample_proposals(
         self, proposals: list[Instances], targets: list[Instances]
@@ -102,7 +105,7 @@ class ROIHeads(nn.Module):
         ]
 
     def _label_and_sample(self, proposals: Instances, targets: Instances) -> Instances:
-        iou = pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
+        iou = self.pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
         matches, labels = self.proposal_matcher(iou)
         rows, classes = self._sample_proposals(matches, labels, targets.gt_classes)
         sampled = proposals[rows]

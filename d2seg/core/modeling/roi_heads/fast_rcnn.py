@@ -66,8 +66,11 @@ class FastRCNNOutputLayers(nn.Module):
         check_box_loss_type("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
         features = flat_size(input_shape)
         self.num_classes = num_classes
+        self.box_dim = len(box2box_transform.weights)
         self.cls_score = nn.Linear(features, num_classes + 1)
-        self.bbox_pred = nn.Linear(features, 4 if cls_agnostic_bbox_reg else 4 * num_classes)
+        self.bbox_pred = nn.Linear(
+            features, self.box_dim if cls_agnostic_bbox_reg else self.box_dim * num_classes
+        )
         nn.init.normal_(self.cls_score.weight, std=0.01)
         nn.init.normal_(self.bbox_pred.weight, std=0.001)
         nn.init.zeros_(self.cls_score.bias)
@@ -188,7 +191,8 @@ class FastRCNNOutputLayers(nn.Module):
 
     def _of_class(self, per_class: Tensor, classes: Tensor) -> Tensor:
         """Pick from (R, 4K) or (R, 4) the four values of each region's class: (R, 4)."""
-        grouped = per_class.view(len(per_class), per_class.shape[1] // 4, 4)
+        box_dim = self.box_dim
+        grouped = per_class.view(len(per_class), per_class.shape[1] // box_dim, box_dim)
         if grouped.shape[1] == 1:
             return grouped[:, 0]
         return grouped[torch.arange(len(classes), device=classes.device), classes]

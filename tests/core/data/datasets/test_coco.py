@@ -107,3 +107,18 @@ def test_a_broken_file_is_said_in_one_sentence(file: Path, text: str, message: s
     file.write_text(text)
     with pytest.raises(ValueError, match=message):
         load_coco_json(file, "")
+
+
+def test_without_a_name_category_ids_stay(file: Path) -> None:
+    write(file, annotation(category_id=90))
+    (record,) = load_coco_json(file, "")[0]["annotations"]
+    assert record["category_id"] == 90
+
+
+def test_a_file_without_annotations_has_images(
+    file: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file.write_text(json.dumps({k: v for k, v in content().items() if k != "annotations"}))
+    images = load_coco_json(file, "")
+    assert [image["annotations"] for image in images] == [[], []]
+    assert "there are no annotations in this file" in caplog.text
