@@ -9,15 +9,40 @@ from d2seg.core.engine.defaults import (
     default_setup,
     default_writers,
 )
-from d2seg.core.engine.launch import launch
+from d2seg.core.engine.hooks import (
+    AutogradProfiler,
+    BestCheckpointer,
+    CallbackHook,
+    EvalHook,
+    IterationTimer,
+    LRScheduler,
+    PeriodicCheckpointer,
+    PeriodicWriter,
+    PreciseBN,
+    TorchMemoryStats,
+    TorchProfiler,
+)
+from d2seg.core.engine.launch import DEFAULT_TIMEOUT, launch
 from d2seg.core.engine.train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
 
 __all__ = [
+    "DEFAULT_TIMEOUT",
     "AMPTrainer",
+    "AutogradProfiler",
+    "BestCheckpointer",
+    "CallbackHook",
     "DefaultPredictor",
     "DefaultTrainer",
+    "EvalHook",
     "HookBase",
+    "IterationTimer",
+    "LRScheduler",
+    "PeriodicCheckpointer",
+    "PeriodicWriter",
+    "PreciseBN",
     "SimpleTrainer",
+    "TorchMemoryStats",
+    "TorchProfiler",
     "TrainerBase",
     "create_ddp_model",
     "default_argument_parser",

@@ -1,5 +1,6 @@
 """The loop of a training: steps, and hooks around them."""
 
+import functools
 import logging
 import time
 import weakref
@@ -146,6 +147,17 @@ class TrainerBase:
             what(hook)
 
 
+def sum_of(loss_dict: Mapping[str, Tensor]) -> Tensor:
+    """Return the sum of losses.
+
+    Raises:
+        ValueError: There are none.
+    """
+    if not loss_dict:
+        raise ValueError("The model returned no losses; in training mode it must return some.")
+    return functools.reduce(torch.add, loss_dict.values())
+
+
 class SimpleTrainer(TrainerBase):
     """The usual step: load, forward, backward, update.
 
@@ -185,7 +197,7 @@ class SimpleTrainer(TrainerBase):
         loss_dict = self._losses(data)
         if not self.zero_grad_before_forward:
             self.optimizer.zero_grad()
-        torch.stack(list(loss_dict.values())).sum().backward()
+        sum_of(loss_dict).backward()
         self.after_backward()
         self._write_metrics(loss_dict, data_time)
         self.optimizer.step()
@@ -193,32 +205,54 @@ class SimpleTrainer(TrainerBase):
     def _next_batch(self) -> tuple[Any, float]:
         if not self.model.training:
             raise RuntimeError(f"{type(self).__name__} trains, but the model is in eval mode.")
+        start = time.perf_counter()
+        data = next(self._data_loader_iter)
+        return data, time.perf_counter() - start
+
+    @property
+    def _data_loader_iter(self) -> Iterator[Any]:
+        # Under detectron2's name: subclasses with a step of their own take batches from here.
         if self._batches is None:
             self._batches = iter(self.data_loader)
-        start = time.perf_counter()
-        data = next(self._batches)
-        return data, time.perf_counter() - start
+        return self._batches
 
     def _losses(self, data: Any) -> dict[str, Tensor]:
         losses = self.model(data)
         return {"total_loss": losses} if isinstance(losses, Tensor) else dict(losses)
 
     def reset_data_loader(self, data_loader_builder: Callable[[], Iterable[Any]]) -> None:
-        """Replace the data loader by a new one, the old one being released first."""
+        """Replace the data loader by a new one, the old one being released first.
+
+        Args:
+            data_loader_builder: Makes the new one; called when the old one is gone.
+        """
         self._batches = None
+        del self.data_loader
         self.data_loader = data_loader_builder()
 
     def _write_metrics(
-        self, loss_dict: Mapping[str, Tensor], data_time: float, prefix: str = ""
+        self,
+        loss_dict: Mapping[str, Tensor],
+        data_time: float,
+        prefix: str = "",
+        iter: int | None = None,
     ) -> None:
-        if (self.iter + 1) % self.gather_metric_period == 0:
-            SimpleTrainer.write_metrics(loss_dict, data_time, self.iter, prefix)
+        # Name and arguments are detectron2's: steps of subclasses call it.
+        iteration = self.iter if iter is None else iter
+        if (iteration + 1) % self.gather_metric_period == 0:
+            SimpleTrainer.write_metrics(loss_dict, data_time, iteration, prefix)
 
     @staticmethod
     def write_metrics(
         loss_dict: Mapping[str, Tensor], data_time: float, cur_iter: int, prefix: str = ""
     ) -> None:
         """Record the losses of all processes, on average, in the active storage.
+
+        Args:
+            loss_dict: Tensors of one number each, with the same names in every process.
+            data_time: Seconds spent waiting for the batch; the slowest process's is recorded.
+            cur_iter: The iteration they belong to.
+            prefix: Comes before ``total_loss``.
 
         Raises:
             FloatingPointError: The sum of the losses is not finite.
@@ -301,7 +335,7 @@ class AMPTrainer(SimpleTrainer):
             loss_dict = self._losses(data)
         if not self.zero_grad_before_forward:
             self.optimizer.zero_grad()
-        self.grad_scaler.scale(torch.stack(list(loss_dict.values())).sum()).backward()
+        self.grad_scaler.scale(sum_of(loss_dict)).backward()
         if self.log_grad_scaler:
             get_event_storage().put_scalar("grad_scaler", self.grad_scaler.get_scale())
         self.after_backward()

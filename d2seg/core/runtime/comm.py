@@ -30,6 +30,9 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
 
     Args:
         num_workers_per_machine: Processes on each machine; it must divide their number.
+
+    Raises:
+        ValueError: It does not.
     """
     global _local_group  # noqa: PLW0603
     world = get_world_size()
@@ -100,30 +103,35 @@ def synchronize() -> None:
         dist.barrier()
 
 
-def all_gather(data: Any) -> list[Any]:
+def all_gather(data: Any, group: Any = None) -> list[Any]:
     """Return the ``data`` of every process, by rank, in every process.
 
     Args:
         data: Anything that can be pickled.
+        group: The processes that take part, as torch names them; None for all.
     """
-    if not _is_distributed():
+    if get_world_size() == 1:
         return [data]
-    gathered: list[Any] = [None] * get_world_size()
-    dist.all_gather_object(gathered, data, group=_object_group())
+    group = _object_group() if group is None else group
+    gathered: list[Any] = [None] * dist.get_world_size(group)
+    dist.all_gather_object(gathered, data, group=group)
     return gathered
 
 
-def gather(data: Any, dst: int = 0) -> list[Any]:
+def gather(data: Any, dst: int = 0, group: Any = None) -> list[Any]:
     """Return the ``data`` of every process, by rank, in process ``dst``; elsewhere nothing.
 
     Args:
         data: Anything that can be pickled.
-        dst: The rank that gets the list; the others get an empty one.
+        dst: The rank, among all processes, that gets the list; the others get an empty one.
+        group: The processes that take part, as torch names them; None for all.
     """
-    if not _is_distributed():
+    if get_world_size() == 1:
         return [data]
-    gathered: list[Any] | None = [None] * get_world_size() if get_rank() == dst else None
-    dist.gather_object(data, gathered, dst=dst, group=_object_group())
+    group = _object_group() if group is None else group
+    size = dist.get_world_size(group)
+    gathered: list[Any] | None = [None] * size if get_rank() == dst else None
+    dist.gather_object(data, gathered, dst=dst, group=group)
     return gathered or []
 
 

@@ -6,6 +6,7 @@ with them. Entering an :class:`EventStorage` with ``with`` makes it the innermos
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import takewhile
 from types import TracebackType
 from typing import Any
 
@@ -75,7 +76,7 @@ class EventStorage:
                 f"now with {smoothing_hint}; use one of them for all its values."
             )
         iteration = self._iter if cur_iter is None else cur_iter
-        number = float(value)
+        number = float(value.detach() if isinstance(value, Tensor) else value)
         self._histories.setdefault(name, HistoryBuffer()).update(number, iteration)
         self._latest[name] = (number, iteration)
 
@@ -102,7 +103,12 @@ class EventStorage:
             hist_name: Its name; name scopes do not apply.
             hist_tensor: Any shape; on any device.
             bins: How many intervals of equal width.
+
+        Raises:
+            ValueError: The tensor has no values.
         """
+        if hist_tensor.numel() == 0:
+            raise ValueError(f"Histogram '{hist_name}' needs a tensor with values; found none.")
         low, high = hist_tensor.min().item(), hist_tensor.max().item()
         values = hist_tensor.detach().float().flatten()
         counts = torch.histc(values, bins).cpu()
@@ -152,7 +158,8 @@ class EventStorage:
         """Return :meth:`latest`, with the recent median in place of each noisy value.
 
         Args:
-            window_size: How many iterations, ending with the current one, the median is over.
+            window_size: How many iterations, ending with the last one that has a value, the median
+                is over.
         """
         return {
             name: (self._smoothed(name, window_size), iteration)
@@ -162,16 +169,17 @@ class EventStorage:
     def _smoothed(self, name: str, window_size: int) -> float:
         if not self._smoothing_hints[name]:
             return self._latest[name][0]
-        return self._histories[name].median(max(1, self.count_samples(name, window_size)))
+        return self._histories[name].median(self.count_samples(name, window_size))
 
     def count_samples(self, name: str, window_size: int = 20) -> int:
-        """Count the values of ``name`` within the last ``window_size`` iterations.
+        """Count the values of ``name`` within ``window_size`` iterations up to its last one.
 
         A scalar that is recorded only now and then has fewer values than iterations; a median over
         its last ``window_size`` *values* would reach back too far.
         """
-        oldest = self._iter - window_size
-        return sum(iteration > oldest for _, iteration in self.history(name).values())
+        values = self.history(name).values()
+        oldest = values[-1][1] - window_size
+        return sum(1 for _ in takewhile(lambda entry: entry[1] > oldest, reversed(values)))
 
     def smoothing_hints(self) -> dict[str, bool]:
         """Return for every scalar whether a writer should smooth it."""

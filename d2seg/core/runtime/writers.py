@@ -5,7 +5,9 @@ import json
 import logging
 import time
 from collections import defaultdict
-from typing import Any
+from functools import cached_property
+from importlib.util import find_spec
+from typing import IO, Any
 
 import torch
 
@@ -27,13 +29,16 @@ class EventWriter:
 class JSONWriter(EventWriter):
     """Writes one JSON object a line: ``iteration`` and every scalar that is new.
 
+    The file is opened by the first write that has something to say.
+
     Args:
         json_file: Lines are appended to it.
         window_size: Iterations over which noisy scalars are smoothed (median).
     """
 
     def __init__(self, json_file: str, window_size: int = 20) -> None:
-        self._file = PathManager.open(json_file, "a")
+        self._path = json_file
+        self._file: IO[str] | None = None
         self._window_size = window_size
         self._last_write = -1
 
@@ -44,18 +49,26 @@ class JSONWriter(EventWriter):
         for name, (value, iteration) in latest.items():
             if iteration > self._last_write:
                 lines[iteration][name] = value
+        if not lines:
+            return
+        if self._file is None:
+            self._file = PathManager.open(self._path, "a")
         for iteration, scalars in sorted(lines.items()):
             self._file.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
-            self._last_write = iteration
+        self._last_write = max(lines)
         self._file.flush()
 
     def close(self) -> None:
-        """Close the file."""
-        self._file.close()
+        """Close the file; a later write opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class TensorboardXWriter(EventWriter):
     """Writes scalars, images and histograms for TensorBoard.
+
+    The event file is made by the first write.
 
     Args:
         log_dir: Folder of the event files.
@@ -67,15 +80,19 @@ class TensorboardXWriter(EventWriter):
     """
 
     def __init__(self, log_dir: str, window_size: int = 20, **kwargs: Any) -> None:
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError as error:
+        if find_spec("tensorboard") is None:
             raise ImportError(
                 "TensorboardXWriter needs the package tensorboard: pip install tensorboard."
-            ) from error
-        self._writer = SummaryWriter(log_dir, **kwargs)
+            )
+        self._log_dir, self._options = log_dir, kwargs
         self._window_size = window_size
         self._last_write = -1
+
+    @cached_property
+    def _writer(self) -> Any:
+        from torch.utils.tensorboard import SummaryWriter
+
+        return SummaryWriter(self._log_dir, **self._options)
 
     def write(self) -> None:
         """Write what is new, and take images and histograms out of the storage."""
@@ -94,8 +111,14 @@ class TensorboardXWriter(EventWriter):
         storage.clear_histograms()
 
     def close(self) -> None:
-        """Flush and close the event file."""
-        self._writer.close()
+        """Flush and close the event file, if there is one; a later write opens another."""
+        if "_writer" in self.__dict__:
+            self._writer.close()
+            del self._writer
+
+
+TensorBoardXWriter = TensorboardXWriter
+"""The same under the other spelling that detectron2's own tests use."""
 
 
 class CommonMetricPrinter(EventWriter):
@@ -107,7 +130,8 @@ class CommonMetricPrinter(EventWriter):
     """
 
     def __init__(self, max_iter: int | None = None, window_size: int = 20) -> None:
-        self.logger = logging.getLogger("d2seg.core.utils.events")
+        # Programs written for detectron2 set up, filter and test this logger by its name.
+        self.logger = logging.getLogger("detectron2.utils.events")
         self._max_iter = max_iter
         self._window_size = window_size
         self._last_write: tuple[int, float] | None = None
@@ -121,11 +145,10 @@ class CommonMetricPrinter(EventWriter):
         known = storage.histories()
         losses = [name for name in known if "loss" in name]
         parts += [f"{name}: {self._recent(storage, name):.4g}" for name in losses]
-        parts += [
-            f"{name}: {self._recent(storage, name):.4f} s"
-            for name in ("time", "data_time")
-            if name in known
-        ]
+        for name in ("time", "data_time"):
+            if name in known:
+                parts.append(f"{name}: {self._recent(storage, name):.4f}")
+                parts.append(f"last_{name}: {known[name].latest():.4f}")
         if "lr" in known:
             parts.append(f"lr: {known['lr'].latest():.5g}")
         if torch.cuda.is_available():
@@ -133,8 +156,7 @@ class CommonMetricPrinter(EventWriter):
         self.logger.info("  ".join(part for part in parts if part))
 
     def _recent(self, storage: EventStorage, name: str) -> float:
-        count = max(storage.count_samples(name, self._window_size), 1)
-        return float(storage.history(name).median(count))
+        return float(storage.history(name).median(storage.count_samples(name, self._window_size)))
 
     def _time_left(self, storage: EventStorage) -> str:
         now, last = time.perf_counter(), self._last_write

@@ -5,6 +5,7 @@ from d2seg.core.runtime.writers import (
     CommonMetricPrinter,
     EventWriter,
     JSONWriter,
+    TensorBoardXWriter,
     TensorboardXWriter,
 )
 
@@ -13,6 +14,7 @@ __all__ = [
     "EventStorage",
     "EventWriter",
     "JSONWriter",
+    "TensorBoardXWriter",
     "TensorboardXWriter",
     "get_event_storage",
     "has_event_storage",

@@ -1,8 +1,6 @@
 """Arguments, output folder, seed, and several processes."""
 
 import argparse
-import logging
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +11,9 @@ import yaml
 from d2seg.core.config import get_cfg
 from d2seg.core.engine import default_argument_parser, default_setup, default_writers, launch
 from d2seg.core.runtime import comm
+from d2seg.core.runtime.events import EventStorage
 from d2seg.core.runtime.seed import seed_all_rng
 from d2seg.core.runtime.writers import CommonMetricPrinter, JSONWriter
-
-
-@pytest.fixture(autouse=True)
-def plain_loggers() -> Iterator[None]:
-    yield
-    for name in ("d2seg", "fvcore"):
-        logger = logging.getLogger(name)
-        for handler in list(logger.handlers):
-            logger.removeHandler(handler)
-            handler.close()
-        logger.propagate = True
-        logger.setLevel(logging.NOTSET)
-    torch.set_float32_matmul_precision("highest")
 
 
 def test_arguments_are_those_of_detectron2() -> None:
@@ -70,9 +56,12 @@ def test_writers_for_people_and_machines(tmp_path: Path) -> None:
     writers = default_writers(str(tmp_path / "new"), 10)
     assert isinstance(writers[0], CommonMetricPrinter)
     assert isinstance(writers[1], JSONWriter)
-    for writer in writers:
-        writer.close()
-    assert (tmp_path / "new" / "metrics.json").exists()
+    with EventStorage(3) as storage:
+        storage.put_scalar("loss", 2.0)
+        for writer in writers:
+            writer.write()
+            writer.close()
+    assert (tmp_path / "new" / "metrics.json").read_text() == '{"iteration": 3, "loss": 2.0}\n'
 
 
 def work(folder: str) -> None:

@@ -59,6 +59,50 @@ def test_when_gradients_are_cleared_does_not_matter(first: bool) -> None:
     assert model.value.item() == pytest.approx(1 + 4 * 0.8**5)
 
 
+def test_losses_of_one_number_may_have_any_shape() -> None:
+    class Shaped(Model):
+        def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {"scalar": self.value * 2, "vector": self.value.reshape(1) * 3}
+
+    loop = trainer(Shaped())
+    loop.train(0, 1)
+    assert loop.model.value.item() == pytest.approx(5.0 - 0.1 * 5)
+    assert loop.storage.latest()["total_loss"] == (25.0, 0)
+
+
+def test_a_model_without_losses_is_told() -> None:
+    class Silent(Model):
+        def forward(self, batch: torch.Tensor) -> dict[str, torch.Tensor]:
+            return {}
+
+    with pytest.raises(ValueError, match="returned no losses"):
+        trainer(Silent()).train(0, 1)
+
+
+def test_a_step_written_for_detectron2_runs() -> None:
+    class Own(SimpleTrainer):
+        def run_step(self) -> None:
+            loss = self.model(next(self._data_loader_iter))["loss_value"]
+            self.optimizer.zero_grad()
+            loss.backward()
+            self._write_metrics({"loss": loss}, 0.5, prefix="my_", iter=self.iter + 100)
+            self.optimizer.step()
+
+    model = Model()
+    loop = Own(model, batches(), torch.optim.SGD(model.parameters(), 0.1), gather_metric_period=2)
+    loop.train(0, 4)
+    assert model.value.item() == pytest.approx(1 + 4 * 0.8**4)
+    assert [at for _, at in loop.storage.history("my_total_loss").values()] == [101, 103]
+
+
+def test_a_new_loader_takes_over() -> None:
+    loop = trainer(value=1.0)
+    loop.train(0, 2)
+    loop.reset_data_loader(lambda: batches(9.0))
+    loop.train(2, 60)
+    assert loop.model.value.item() == pytest.approx(9.0, abs=1e-3)
+
+
 def test_half_precision_trains_too() -> None:
     model = Model()
     optimizer = torch.optim.SGD(model.parameters(), 0.1)

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
@@ -14,6 +15,21 @@ def test_one_process_alone() -> None:
     assert comm.get_world_size() == 1 and comm.get_rank() == 0 and comm.is_main_process()
     comm.synchronize()
     assert comm.all_gather("a") == comm.gather("a") == ["a"]
+    assert (comm.get_local_rank(), comm.get_local_size()) == (0, 1)
+    losses = {"loss": torch.tensor(2.0)}
+    assert comm.reduce_dict(losses) == losses
+
+
+def exchange_in_groups(rank: int) -> None:
+    """Exchange as if each process were a machine of its own."""
+    with pytest.raises(RuntimeError, match="call create_local_process_group"):
+        comm.get_local_rank()
+    with pytest.raises(ValueError, match="2 processes do not divide into machines of 3"):
+        comm.create_local_process_group(3)
+    comm.create_local_process_group(1)
+    assert (comm.get_local_rank(), comm.get_local_size()) == (0, 1)
+    assert comm.all_gather(rank, comm.get_local_process_group()) == [rank]
+    assert comm.gather(rank, dst=rank, group=comm.get_local_process_group()) == [rank]
 
 
 def exchange(rank: int, folder: str) -> None:
@@ -24,6 +40,13 @@ def exchange(rank: int, folder: str) -> None:
         comm.synchronize()
         assert comm.all_gather({"rank": rank}) == [{"rank": 0}, {"rank": 1}]
         assert comm.gather(rank * 10) == ([0, 10] if rank == 0 else [])
+        assert comm.gather(rank * 10, dst=1) == ([0, 10] if rank == 1 else [])
+        exchange_in_groups(rank)
+        mean = comm.reduce_dict({"b": torch.tensor(rank + 1.0), "a": torch.tensor(4.0)})
+        assert list(mean) == ["a", "b"]
+        assert rank > 0 or [value.item() for value in mean.values()] == [4.0, 1.5]
+        seeds = comm.all_gather(comm.shared_random_seed())
+        assert seeds[0] == seeds[1]
     finally:
         dist.destroy_process_group()
 

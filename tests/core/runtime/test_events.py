@@ -88,3 +88,44 @@ def test_images_are_kept_until_cleared() -> None:
     assert storage.images() == [("input", picture, 2)]
     storage.clear_images()
     assert storage.images() == []
+
+
+def test_samples_are_counted_up_to_the_last_one() -> None:
+    storage = EventStorage()
+    for iteration in range(20):
+        storage.put_scalar("each", iteration)
+        if iteration % 2:
+            storage.put_scalar("second", iteration)
+        if iteration % 5 == 4:
+            storage.put_scalar("fifth", iteration)
+        storage.step()
+    assert [storage.count_samples(name, 10) for name in ("each", "second", "fifth")] == [10, 5, 2]
+    smoothed = {name: value for name, (value, _) in storage.latest_with_smoothing_hint(10).items()}
+    assert smoothed == {"each": 14.5, "second": 15.0, "fifth": 16.5}
+
+
+def test_a_loss_with_gradients_is_recorded_without_them() -> None:
+    storage = EventStorage()
+    storage.put_scalar("loss", torch.ones(1, requires_grad=True) * 3)
+    assert storage.latest() == {"loss": (3.0, 0)}
+
+
+def test_histograms_count_values_in_equal_intervals() -> None:
+    storage = EventStorage(start_iter=4)
+    storage.put_histogram("weights", torch.tensor([[0.0, 1.0], [1.5, 4.0]]), bins=4)
+    (histogram,) = storage.histograms()
+    assert histogram == {
+        "tag": "weights",
+        "min": 0.0,
+        "max": 4.0,
+        "num": 4,
+        "sum": 6.5,
+        "sum_squares": 19.25,
+        "bucket_limits": [1.0, 2.0, 3.0, 4.0],
+        "bucket_counts": [1.0, 2.0, 0.0, 1.0],
+        "global_step": 4,
+    }
+    storage.clear_histograms()
+    assert storage.histograms() == []
+    with pytest.raises(ValueError, match="'weights' needs a tensor with values"):
+        storage.put_histogram("weights", torch.zeros(0))

@@ -1,12 +1,13 @@
 """Where log lines go."""
 
 import logging
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from d2seg.core.runtime.logger import setup_logger
+from d2seg.core.runtime.logger import OWN_NAMES, setup_logger
 
 NAME = "logger_test"
 
@@ -14,10 +15,13 @@ NAME = "logger_test"
 @pytest.fixture(autouse=True)
 def clean() -> Iterator[None]:
     yield
-    logger = logging.getLogger(NAME)
-    for handler in list(logger.handlers):
-        logger.removeHandler(handler)
-        handler.close()
+    for name in (NAME, *OWN_NAMES):
+        logger = logging.getLogger(name)
+        for handler in list(logger.handlers):
+            logger.removeHandler(handler)
+            handler.close()
+        logger.propagate = True
+        logger.setLevel(logging.NOTSET)
 
 
 def test_lines_go_to_the_terminal_and_to_the_file_once(
@@ -38,3 +42,37 @@ def test_other_processes_write_only_their_own_file(
     setup_logger(tmp_path / "run.log", 2, name=NAME).info("hello")
     assert capsys.readouterr().out == ""
     assert "hello" in (tmp_path / "run.log.rank2").read_text()
+
+
+def test_programs_written_for_detectron2_are_heard_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert setup_logger() is logging.getLogger("d2seg")
+    assert setup_logger(name="detectron2") is logging.getLogger("detectron2")
+    logging.getLogger("detectron2.trainer").info("theirs")
+    logging.getLogger("d2seg.core.engine").info("ours")
+    out = capsys.readouterr().out
+    assert out.count("detectron2.trainer]: INFO theirs") == 1
+    assert out.count("d2seg.core.engine]: INFO ours") == 1
+
+
+def test_names_can_be_short_and_the_terminal_left_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    setup_logger(tmp_path, name=NAME, abbrev_name="lt", configure_stdout=False)
+    record = logging.getLogger(f"{NAME}.part")
+    record.warning("hello")
+    assert capsys.readouterr().out == ""
+    assert "lt.part]: WARNING hello" in (tmp_path / "log.txt").read_text()
+    assert record.name == f"{NAME}.part"
+
+
+def test_a_terminal_gets_colours_unless_they_are_off(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    setup_logger(name=NAME).warning("hello")
+    setup_logger(name=f"{NAME}.plain", color=False).warning("hello")
+    colored, plain = capsys.readouterr().out.splitlines()
+    assert "\x1b[31mWARNING\x1b[0m hello" in colored
+    assert "\x1b" not in plain
+    for handler in list(logging.getLogger(f"{NAME}.plain").handlers):
+        logging.getLogger(f"{NAME}.plain").removeHandler(handler)
