@@ -55,6 +55,7 @@ setup(
             "hypothesis",
             "import-linter",
             "mypy",
+            "omegaconf",
             "pytest",
             "ruff",
             "setuptools>=70.1",

@@ -1,6 +1,8 @@
 """Helpers for tests of models, under detectron2's path."""
 
 import io
+import os
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -8,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.core import model_zoo
+from d2seg.core.config import LazyConfig
 from d2seg.core.modeling import build_model
 from d2seg.core.structures import BitMasks, Boxes, Instances, ROIMasks
 
@@ -65,6 +68,14 @@ def reload_script_model(module: Any) -> Any:
     torch.jit.save(module, buffer)
     buffer.seek(0)
     return torch.jit.load(buffer)
+
+
+def reload_lazy_config(cfg: Any) -> Any:
+    """Save a config written in Python to a file and load it again."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "config.yaml")
+        LazyConfig.save(cfg, path)
+        return LazyConfig.load(path)
 
 
 def _assert_close(name: str, first: Any, second: Any, rtol: float) -> None:

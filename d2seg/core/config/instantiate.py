@@ -1,0 +1,83 @@
+"""From descriptions of calls to their results: ``{"_target_": f, "x": 1}`` is ``f(x=1)``."""
+
+import dataclasses
+import pydoc
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+
+def instantiate(cfg: Any) -> Any:
+    """Make the calls that a config describes, inner ones first.
+
+    Args:
+        cfg: A mapping with ``_target_``, a function, a class, the dotted name of one, or a
+            description of it; its other entries are the keyword arguments. Lists are worked
+            through; anything else is returned as it is.
+
+    Raises:
+        TypeError: The target cannot be called.
+        ImportError: There is no object of the target's name.
+    """
+    if _is_list(cfg):
+        return [instantiate(one) for one in cfg]
+    structured = _structured_object(cfg)
+    if structured is not None:
+        return structured
+    if not isinstance(cfg, Mapping) or "_target_" not in cfg:
+        return cfg
+    arguments = {str(name): instantiate(value) for name, value in cfg.items()}
+    target = arguments.pop("_target_")
+    if isinstance(target, str):
+        target = locate_target(target)
+    if not callable(target):
+        raise TypeError(f"_target_ must be something to call; found {target!r}.")
+    return target(**arguments)
+
+
+def describe_dataclass(value: Any) -> dict[str, Any]:
+    """Describe an instance of a dataclass as the call that makes it."""
+    described: dict[str, Any] = {"_target_": target_name(type(value))}
+    for field in dataclasses.fields(value):
+        inner = getattr(value, field.name)
+        is_instance = dataclasses.is_dataclass(inner) and not isinstance(inner, type)
+        described[field.name] = describe_dataclass(inner) if is_instance else inner
+    return described
+
+
+def locate_target(name: str) -> Any:
+    """Return the object of a dotted name.
+
+    Raises:
+        ImportError: There is none.
+    """
+    found = pydoc.locate(name)
+    if found is None:
+        raise ImportError(f"_target_ '{name}' cannot be found; check the name.")
+    return found
+
+
+def target_name(target: Any) -> str:
+    """Return the shortest dotted name that leads to a function or class."""
+    module, name = target.__module__, target.__qualname__
+    parts = module.split(".")
+    for length in range(1, len(parts)):
+        short = ".".join(parts[:length])
+        if getattr(import_module(short), name, None) is target:
+            return f"{short}.{name}"
+    return f"{module}.{name}"
+
+
+def _is_list(cfg: Any) -> bool:
+    # omegaconf's lists by name: the package is optional.
+    return isinstance(cfg, list) or type(cfg).__name__ == "ListConfig"
+
+
+def _structured_object(cfg: Any) -> Any:
+    """Return the dataclass instance that omegaconf has turned into a config, if it is one."""
+    kind = getattr(getattr(cfg, "_metadata", None), "object_type", None)
+    if not (isinstance(kind, type) and dataclasses.is_dataclass(kind)):
+        return None
+    from omegaconf import OmegaConf
+
+    return OmegaConf.to_object(cfg)
