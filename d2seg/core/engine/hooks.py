@@ -5,7 +5,7 @@ import math
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from typing import Any
 
@@ -20,6 +20,7 @@ from torch.optim.lr_scheduler import LRScheduler as TorchLRScheduler
 from d2seg.core.engine.train_loop import HookBase
 from d2seg.core.evaluation.testing import flatten_results_dict
 from d2seg.core.runtime import comm
+from d2seg.core.runtime.events import EventStorage
 from d2seg.core.runtime.writers import EventWriter
 from d2seg.core.solver import LRMultiplier
 
@@ -349,7 +350,7 @@ class PreciseBN(HookBase):
     Args:
         period: In steps; 0 for the end only.
         model: Its trainable batch norms are updated.
-        data_loader: Gives the batches.
+        data_loader: Gives the batches; endless.
         num_iter: How many.
     """
 
@@ -361,6 +362,7 @@ class PreciseBN(HookBase):
             logger.info("PreciseBN has nothing to do: the model has no trainable batch norm.")
         self._period, self._model, self._num_iter = period, model, num_iter
         self._data_loader = data_loader
+        self._batches: Iterator[Any] | None = None
 
     def after_step(self) -> None:
         """Update, if it is time."""
@@ -369,9 +371,14 @@ class PreciseBN(HookBase):
             self.update_stats()
 
     def update_stats(self) -> None:
-        """Compute the statistics now."""
-        if not self._disabled:
-            update_bn_stats(self._model, iter(self._data_loader), self._num_iter)
+        """Compute the statistics now, from batches that no earlier call has used."""
+        if self._disabled:
+            return
+        if self._batches is None:
+            self._batches = iter(self._data_loader)
+        # What the model records about these batches is no part of the training's metrics.
+        with EventStorage():
+            update_bn_stats(self._model, self._batches, self._num_iter)
 
 
 class TorchProfiler(HookBase):
