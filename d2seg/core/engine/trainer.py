@@ -15,8 +15,9 @@ from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import CfgNode
 from d2seg.core.data import build_detection_test_loader, build_detection_train_loader
 from d2seg.core.engine import hooks
+from d2seg.core.engine.loop import HookBase, TrainerBase
 from d2seg.core.engine.startup import default_writers
-from d2seg.core.engine.train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
+from d2seg.core.engine.train_loop import AMPTrainer, SimpleTrainer
 from d2seg.core.evaluation import (
     DatasetEvaluator,
     inference_on_dataset,
