@@ -44,6 +44,7 @@ setup(
         "pillow",
         "safetensors",
         "rich",
+        "cloudpickle",
         "shapely",
         "tabulate",
         "jinja2",

@@ -2,11 +2,9 @@
 
 import logging
 import operator
-import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, Sampler
 
@@ -33,6 +31,7 @@ from d2seg.core.data.samplers import (
     TrainingSampler,
 )
 from d2seg.core.runtime import comm
+from d2seg.core.runtime.seed import seed_all_rng
 
 __all__ = [
     "build_batch_data_loader",
@@ -253,10 +252,7 @@ def worker_init_reset_seed(worker_id: int) -> None:
     Args:
         worker_id: Its number.
     """
-    seed = (torch.initial_seed() + worker_id) % 2**31
-    torch.manual_seed(seed)
-    np.random.seed(seed)
-    random.seed(seed)
+    seed_all_rng(torch.initial_seed() % 2**31 + worker_id)
 
 
 def _as_dataset(dataset: Any, mapper: Mapper | None) -> Any:

@@ -104,6 +104,38 @@ class ROIPooler(nn.Module):
         return pooled
 
 
+def assign_boxes_to_levels(
+    box_lists: Sequence[Boxes],
+    min_level: int,
+    max_level: int,
+    canonical_box_size: int,
+    canonical_level: int,
+) -> Tensor:
+    """Choose the level of every box of all images; see `d2seg.core.ops.pooling.assign_levels`.
+
+    Returns:
+        (R,) int64 in [0, max_level - min_level].
+    """
+    size = torch.cat([boxes.area() for boxes in box_lists]).sqrt()
+    half = size[:, None].expand(-1, 2) / 2
+    return assign_levels(
+        torch.cat([-half, half], dim=1),
+        max_level - min_level + 1,
+        min_level,
+        float(canonical_box_size),
+        canonical_level,
+    )
+
+
+def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes]) -> Tensor:
+    """Write the boxes of all images as rows of image index and box: (R, 5), or (R, 6) rotated."""
+    rows = [
+        torch.cat([torch.full_like(boxes.tensor[:, :1], index), boxes.tensor], dim=1)
+        for index, boxes in enumerate(box_lists)
+    ]
+    return torch.cat(rows)
+
+
 def _level_range(scales: list[float]) -> tuple[int, int]:
     levels = [-math.log2(scale) for scale in scales]
     first = round(levels[0])

@@ -7,6 +7,17 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops import boxes as box_ops
+from d2seg.core.structures.box_mode import BoxMode
+
+__all__ = [
+    "BoxMode",
+    "Boxes",
+    "matched_pairwise_iou",
+    "pairwise_intersection",
+    "pairwise_ioa",
+    "pairwise_iou",
+    "pairwise_point_box_distance",
+]
 
 
 class Boxes:
@@ -129,6 +140,20 @@ def pairwise_ioa(boxes1: Boxes, boxes2: Boxes) -> Tensor:
     """Return the shared area over the area of the *second* box, (N, M) float; 0 without overlap."""
     shared = pairwise_intersection(boxes1, boxes2)
     return torch.where(shared > 0, shared / boxes2.area(), torch.zeros_like(shared))
+
+
+def matched_pairwise_iou(boxes1: Boxes, boxes2: Boxes) -> Tensor:
+    """Return the intersection over union of each box and its partner, (N,) float.
+
+    Raises:
+        ValueError: The lists differ in length.
+    """
+    if len(boxes1) != len(boxes2):
+        raise ValueError(f"{len(boxes1)} boxes cannot be paired with {len(boxes2)}.")
+    low = torch.max(boxes1.tensor[:, :2], boxes2.tensor[:, :2])
+    high = torch.min(boxes1.tensor[:, 2:], boxes2.tensor[:, 2:])
+    shared = (high - low).clamp(min=0).prod(dim=1)
+    return shared / (boxes1.area() + boxes2.area() - shared)
 
 
 def pairwise_point_box_distance(points: Tensor, boxes: Boxes) -> Tensor:

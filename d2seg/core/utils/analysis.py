@@ -16,6 +16,7 @@ from d2seg.core.structures import Boxes, Instances
 __all__ = [
     "FlopCountAnalysis",
     "activation_count_operators",
+    "find_unused_parameters",
     "flop_count_operators",
     "parameter_count",
     "parameter_count_table",
@@ -70,6 +71,22 @@ def activation_count_operators(model: nn.Module, inputs: list[dict[str, Any]]) -
         return analysis.tracer_warnings("none").by_operator()
 
     return _in_evaluation(model, count, unit=1e6)
+
+
+def find_unused_parameters(model: nn.Module, inputs: Any) -> list[str]:
+    """Name the parameters that a training step with these inputs gives no gradient.
+
+    Args:
+        model: Returns a dict of losses; in training mode. Its gradients are cleared.
+        inputs: Of the model.
+    """
+    model.zero_grad(set_to_none=True)
+    losses = model(inputs)
+    total = losses if isinstance(losses, Tensor) else torch.stack(list(losses.values())).sum()
+    total.backward()
+    unused = [name for name, one in model.named_parameters() if one.grad is None]
+    model.zero_grad(set_to_none=True)
+    return unused
 
 
 def _in_evaluation(model: nn.Module, count: Any, unit: float = 1e9) -> dict[str, float]:

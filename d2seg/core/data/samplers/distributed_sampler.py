@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
@@ -202,7 +201,7 @@ def _repeat_factor(frequency: float, repeat_thresh: float, sqrt: bool) -> float:
 
 def _shared_seed(seed: int | None) -> int:
     """Return the seed, or one that process 0 draws for all."""
-    return int(seed if seed is not None else comm.all_gather(int(np.random.randint(2**31)))[0])
+    return comm.shared_random_seed() if seed is None else int(seed)
 
 
 def _require_size(size: int, sampler: str) -> None:

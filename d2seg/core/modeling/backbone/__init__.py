@@ -15,7 +15,12 @@ from d2seg.core.modeling.backbone.fpn import (
     build_resnet_fpn_backbone,
     build_retinanet_resnet_fpn_backbone,
 )
-from d2seg.core.modeling.backbone.resnet import ResNet, build_resnet_backbone, make_stage
+from d2seg.core.modeling.backbone.resnet import (
+    ResNet,
+    ResNetBlockBase,
+    build_resnet_backbone,
+    make_stage,
+)
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -28,6 +33,7 @@ __all__ = [
     "LastLevelMaxPool",
     "LastLevelP6P7",
     "ResNet",
+    "ResNetBlockBase",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",

@@ -173,6 +173,7 @@ class ResNet(Backbone):
 
 
 make_stage = ResNet.make_stage
+ResNetBlockBase = CNNBlockBase
 
 
 @BACKBONE_REGISTRY.register()

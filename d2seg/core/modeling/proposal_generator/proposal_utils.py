@@ -3,7 +3,9 @@
 import math
 
 import torch
+from torch import Tensor
 
+from d2seg.core.ops.proposals import select_proposals
 from d2seg.core.structures import Boxes, Instances
 
 # The probability of an object that is certain, as a logit that is still finite.
@@ -25,6 +27,59 @@ def add_ground_truth_to_proposals(
         New Instances for each image.
     """
     return [_append(one_gt.gt_boxes, one) for one_gt, one in zip(gt, proposals, strict=True)]
+
+
+def find_top_rpn_proposals(
+    proposals: list[Tensor],
+    pred_objectness_logits: list[Tensor],
+    image_sizes: list[tuple[int, int]],
+    nms_thresh: float,
+    pre_nms_topk: int,
+    post_nms_topk: int,
+    min_box_size: float,
+    training: bool,
+) -> list[Instances]:
+    """Pick proposals among decoded boxes: the best of each level, clipped, after NMS per level.
+
+    Args:
+        proposals: Per level (B, A_l, 4) float, XYXY pixels.
+        pred_objectness_logits: Per level (B, A_l) float.
+        image_sizes: Height and width of each image.
+        nms_thresh: IoU above which the lower-scored proposal of a level is dropped.
+        pre_nms_topk: Boxes of each level that enter NMS.
+        post_nms_topk: Proposals of an image.
+        min_box_size: Proposals must be wider and higher than this, in pixels.
+        training: Whether values that are not finite are an error; otherwise they are left out.
+
+    Returns:
+        For each image Instances with ``proposal_boxes`` and ``objectness_logits``.
+    """
+    everything = [*proposals, *pred_objectness_logits]
+    if training and not all(bool(torch.isfinite(level).all()) for level in everything):
+        raise FloatingPointError("Proposals are Inf or NaN: training has diverged.")
+    results = []
+    for index, size_hw in enumerate(image_sizes):
+        # Boxes are given, so the deltas that would decode them are zero.
+        boxes, logits = select_proposals(
+            [level[index] for level in pred_objectness_logits],
+            [torch.zeros_like(level[index]) for level in proposals],
+            [level[index] for level in proposals],
+            (int(size_hw[0]), int(size_hw[1])),
+            [1.0, 1.0, 1.0, 1.0],
+            1.0,
+            nms_thresh,
+            pre_nms_topk,
+            post_nms_topk,
+            min_box_size,
+        )
+        fields = {"proposal_boxes": Boxes(boxes), "objectness_logits": logits}
+        results.append(Instances(size_hw, **fields))
+    return results
+
+
+def add_ground_truth_to_proposals_single_image(gt: Instances, proposals: Instances) -> Instances:
+    """Append the ground-truth boxes of an image to its proposals."""
+    return _append(gt.gt_boxes, proposals)
 
 
 def _append(gt_boxes: Boxes, proposals: Instances) -> Instances:

@@ -293,6 +293,21 @@ def fast_rcnn_inference(
     return results, kept
 
 
+def fast_rcnn_inference_single_image(
+    boxes: Tensor,
+    scores: Tensor,
+    image_shape: tuple[int, int],
+    score_thresh: float,
+    nms_thresh: float,
+    topk_per_image: int,
+) -> tuple[Instances, Tensor]:
+    """Pick the detections of one image; arguments and results as of `fast_rcnn_inference`."""
+    results, kept = fast_rcnn_inference(
+        [boxes], [scores], [image_shape], score_thresh, nms_thresh, topk_per_image
+    )
+    return results[0], kept[0]
+
+
 def flat_size(shape: ShapeSpec) -> int:
     """Count the values of one region's features."""
     return (shape.channels or 0) * (shape.height or 1) * (shape.width or 1)

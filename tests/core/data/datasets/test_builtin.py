@@ -85,6 +85,7 @@ def test_missing_files_are_named() -> None:
         DatasetCatalog.get("cityscapes_fine_panoptic_val")
 
 
+@pytest.mark.slow
 def test_the_folder_comes_from_the_environment(run_python: RunPython, tmp_path: Path) -> None:
     show = (
         "from d2seg.core.data import MetadataCatalog as m; print(m.get('coco_2017_val').json_file)"
