@@ -1,9 +1,7 @@
-"""The loop of a training: steps, and hooks around them."""
+"""The steps of a training, and under detectron2's path the loop around them."""
 
 import functools
-import logging
 import time
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -12,142 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
+from d2seg.core.engine.loop import HookBase, TrainerBase
 from d2seg.core.runtime import comm
-from d2seg.core.runtime.events import EventStorage, get_event_storage
+from d2seg.core.runtime.events import get_event_storage
 
-logger = logging.getLogger(__name__)
-
-
-class HookBase:
-    """Something to do around the steps of a training; subclasses define what they need.
-
-    Attributes:
-        trainer: The training it is registered with.
-    """
-
-    trainer: Any = None
-
-    def before_train(self) -> None:
-        """Run once before the first step."""
-
-    def after_train(self) -> None:
-        """Run once after the last step, or after a failure."""
-
-    def before_step(self) -> None:
-        """Run before each step."""
-
-    def after_backward(self) -> None:
-        """Run after the gradients are there, before they are used."""
-
-    def after_step(self) -> None:
-        """Run after each step."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return what must be saved in a checkpoint; nothing by default."""
-        return {}
+__all__ = ["AMPTrainer", "HookBase", "SimpleTrainer", "TrainerBase"]
 
 
-class TrainerBase:
-    """A loop with hooks; a subclass defines ``run_step``.
-
-    Attributes:
-        iter: The current iteration.
-        start_iter: The first one.
-        max_iter: The one after the last.
-        storage: Where metrics are recorded.
-    """
-
-    def __init__(self) -> None:
-        self._hooks: list[HookBase] = []
-        self.iter = 0
-        self.start_iter = 0
-        self.max_iter = 0
-        self.storage: EventStorage = EventStorage()
-
-    def register_hooks(self, hooks: Iterable[HookBase | None]) -> None:
-        """Add hooks, which run in this order; None is left out."""
-        for hook in hooks:
-            if hook is None:
-                continue
-            if not isinstance(hook, HookBase):
-                raise TypeError(f"A hook must be a HookBase; found a {type(hook).__name__}.")
-            # Weak: the hooks must not keep the training alive.
-            hook.trainer = weakref.proxy(self)
-            self._hooks.append(hook)
-
-    def train(self, start_iter: int, max_iter: int) -> None:
-        """Run the iterations from ``start_iter`` up to ``max_iter``, which is not run."""
-        logger.info("Starting training from iteration %d", start_iter)
-        self.iter = self.start_iter = start_iter
-        self.max_iter = max_iter
-        with EventStorage(start_iter) as self.storage:
-            try:
-                self.before_train()
-                for self.iter in range(start_iter, max_iter):
-                    self.before_step()
-                    self.run_step()
-                    self.after_step()
-                # Hooks after the training can tell that it came to its end.
-                self.iter = max(max_iter, start_iter)
-            except Exception:
-                logger.exception("Training stopped at iteration %d.", self.iter)
-                raise
-            finally:
-                self.after_train()
-
-    def before_train(self) -> None:
-        """Run all hooks before the first step."""
-        self._run_hooks(lambda hook: hook.before_train())
-
-    def after_train(self) -> None:
-        """Run all hooks after the last step."""
-        self.storage.iter = self.iter
-        self._run_hooks(lambda hook: hook.after_train())
-
-    def before_step(self) -> None:
-        """Run all hooks before a step."""
-        self.storage.iter = self.iter
-        self._run_hooks(lambda hook: hook.before_step())
-
-    def after_backward(self) -> None:
-        """Run all hooks between the gradients and their use."""
-        self._run_hooks(lambda hook: hook.after_backward())
-
-    def after_step(self) -> None:
-        """Run all hooks after a step."""
-        self._run_hooks(lambda hook: hook.after_step())
-
-    def run_step(self) -> None:
-        """Do one step."""
-        raise NotImplementedError(f"{type(self).__name__} must define run_step().")
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return the iteration and the state of the hooks that have one, for a checkpoint."""
-        hooks: dict[str, Any] = {}
-        for hook in self._hooks:
-            state = hook.state_dict()
-            if state:
-                hooks.setdefault(type(hook).__qualname__, state)
-        return {"iteration": self.iter, "hooks": hooks} if hooks else {"iteration": self.iter}
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over the iteration and the state of the hooks from a checkpoint."""
-        self.iter = state_dict["iteration"]
-        hooks = {type(hook).__qualname__: hook for hook in reversed(self._hooks)}
-        for name, state in state_dict.get("hooks", {}).items():
-            if name in hooks:
-                hooks[name].load_state_dict(state)  # type: ignore[attr-defined]
-            else:
-                logger.warning(
-                    "The checkpoint has the state of a hook '%s', which is not used.", name
-                )
-
-    def _run_hooks(self, what: Callable[[HookBase], None]) -> None:
-        for hook in self._hooks:
-            what(hook)
-
-
-def sum_of(loss_dict: Mapping[str, Tensor]) -> Tensor:
+def _sum_of(loss_dict: Mapping[str, Tensor]) -> Tensor:
     """Return the sum of losses.
 
     Raises:
@@ -197,7 +67,7 @@ class SimpleTrainer(TrainerBase):
         loss_dict = self._losses(data)
         if not self.zero_grad_before_forward:
             self.optimizer.zero_grad()
-        sum_of(loss_dict).backward()
+        _sum_of(loss_dict).backward()
         self.after_backward()
         self._write_metrics(loss_dict, data_time)
         self.optimizer.step()
@@ -335,7 +205,7 @@ class AMPTrainer(SimpleTrainer):
             loss_dict = self._losses(data)
         if not self.zero_grad_before_forward:
             self.optimizer.zero_grad()
-        self.grad_scaler.scale(sum_of(loss_dict)).backward()
+        self.grad_scaler.scale(_sum_of(loss_dict)).backward()
         if self.log_grad_scaler:
             get_event_storage().put_scalar("grad_scaler", self.grad_scaler.get_scale())
         self.after_backward()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -14,8 +15,9 @@ from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import CfgNode
 from d2seg.core.data import build_detection_test_loader, build_detection_train_loader
 from d2seg.core.engine import hooks
+from d2seg.core.engine.loop import HookBase, TrainerBase
 from d2seg.core.engine.startup import default_writers
-from d2seg.core.engine.train_loop import AMPTrainer, HookBase, SimpleTrainer, TrainerBase
+from d2seg.core.engine.train_loop import AMPTrainer, SimpleTrainer
 from d2seg.core.evaluation import (
     DatasetEvaluator,
     inference_on_dataset,
@@ -58,6 +60,7 @@ class DefaultTrainer(TrainerBase):
         model = create_ddp_model(model, broadcast_buffers=False)
         trainer_class = AMPTrainer if cfg.SOLVER.AMP.ENABLED else SimpleTrainer
         self._trainer = trainer_class(model, data_loader, optimizer)
+        self._trainer.register_hooks([_AfterBackward(self)])
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = DetectionCheckpointer(
             # The trainer saves itself with the model, but must not be kept alive by it.
@@ -109,15 +112,10 @@ class DefaultTrainer(TrainerBase):
     def build_hooks(self) -> list[HookBase | None]:
         """Return the hooks: timer, schedule, checkpoints, evaluation, writers."""
         cfg = self.cfg
-        precise = cfg.TEST.PRECISE_BN
         made: list[HookBase | None] = [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
-            hooks.PreciseBN(
-                cfg.TEST.EVAL_PERIOD, self.model, self.build_train_loader(cfg), precise.NUM_ITER
-            )
-            if precise.ENABLED and _has_batch_norm(self.model)
-            else None,
+            self._precise_bn() if cfg.TEST.PRECISE_BN.ENABLED else None,
         ]
         if comm.is_main_process():
             period = cfg.SOLVER.CHECKPOINT_PERIOD
@@ -127,6 +125,16 @@ class DefaultTrainer(TrainerBase):
         if comm.is_main_process():
             made.append(hooks.PeriodicWriter(self.build_writers(), period=20))
         return made
+
+    def _precise_bn(self) -> HookBase | None:
+        if not get_bn_modules(self.model):
+            return None
+        cfg = self.cfg.clone()
+        cfg.defrost()
+        cfg.DATALOADER.NUM_WORKERS = 0  # a second set of workers would take as much memory again
+        num_iter = cfg.TEST.PRECISE_BN.NUM_ITER
+        loader = self.build_train_loader(cfg)
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, self.model, loader, num_iter)
 
     def _test_and_keep_results(self) -> Any:
         self._last_eval_results = self.test(self.cfg, self.model)
@@ -293,5 +301,11 @@ def create_ddp_model(
     return wrapped
 
 
-def _has_batch_norm(model: nn.Module) -> bool:
-    return any(isinstance(one, nn.modules.batchnorm._BatchNorm) for one in model.modules())
+class _AfterBackward(HookBase):
+    """Lets the hooks of a `DefaultTrainer` run between the gradients and their use."""
+
+    def __init__(self, outer: DefaultTrainer) -> None:
+        self._outer = weakref.proxy(outer)
+
+    def after_backward(self) -> None:
+        self._outer.after_backward()

@@ -11,7 +11,7 @@ import torch
 from d2seg.core.config import CfgNode
 from d2seg.core.data import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.datasets import register_coco_instances
-from d2seg.core.engine import DefaultTrainer
+from d2seg.core.engine import DefaultTrainer, HookBase
 from d2seg.core.evaluation import COCOEvaluator
 from d2seg.core.runtime.seed import seed_all_rng
 from tests.core.modeling.thin import thin_config
@@ -88,6 +88,32 @@ def test_a_training_writes_metrics_checkpoints_and_results(tmp_path: Path) -> No
     longer.train()
     lines = [json.loads(line) for line in (folder / "metrics.json").read_text().splitlines()]
     assert [line["iteration"] for line in lines[-2:]] == [5, 6]
+
+
+def test_hooks_see_gradients_and_batch_norms_get_precise_statistics(tmp_path: Path) -> None:
+    class Gradients(HookBase):
+        def after_backward(self) -> None:
+            parameters = self.trainer.model.parameters()
+            seen.append(any(one.grad is not None and one.grad.any() for one in parameters))
+
+    seen: list[bool] = []
+    cfg = config(
+        tmp_path,
+        MODEL__RESNETS__NORM="BN",
+        MODEL__BACKBONE__FREEZE_AT=0,
+        TEST__PRECISE_BN__ENABLED=True,
+        TEST__PRECISE_BN__NUM_ITER=2,
+        DATASETS__TEST=(),
+        SOLVER__MAX_ITER=2,
+    )
+    trainer = Trainer(cfg)
+    assert [type(hook).__name__ for hook in trainer._hooks] == [
+        *["IterationTimer", "LRScheduler", "PreciseBN"],
+        *["PeriodicCheckpointer", "EvalHook", "PeriodicWriter"],
+    ]
+    trainer.register_hooks([Gradients()])
+    trainer.train()
+    assert seen == [True, True]
 
 
 def test_results_that_are_not_as_expected_end_the_program(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from fvcore.common.param_scheduler import StepWithFixedGammaParamScheduler
 from torch import nn
 
 from d2seg.core.engine import AMPTrainer, HookBase, SimpleTrainer, TrainerBase, hooks
+from d2seg.core.runtime.events import EventStorage, get_event_storage
 from d2seg.core.runtime.writers import CommonMetricPrinter, EventWriter, JSONWriter
 from d2seg.core.solver import LRMultiplier
 
@@ -312,12 +313,28 @@ def test_results_that_are_not_numbers_are_named(result: dict[str, Any]) -> None:
         loop.train(0, 1)
 
 
+class Recording(nn.BatchNorm1d):
+    """Records something with every batch."""
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        get_event_storage().put_scalar("seen", batch.mean())
+        return super().forward(batch)
+
+
 def test_precise_statistics_come_from_many_batches() -> None:
     model = nn.Sequential(nn.BatchNorm1d(1))
     data = [torch.tensor([[0.0], [2.0]]), torch.tensor([[10.0], [12.0]])]
     hook = hooks.PreciseBN(1, model, data, 2)
     hook.update_stats()
     assert model[0].running_mean.item() == pytest.approx(6.0)
+    with EventStorage() as storage:
+        norm = Recording(1)
+        hook = hooks.PreciseBN(1, norm, data, 1)
+        hook.update_stats()
+        assert norm.running_mean.item() == pytest.approx(1.0)
+        hook.update_stats()
+        assert norm.running_mean.item() == pytest.approx(11.0)
+    assert storage.latest() == {}
     without = hooks.PreciseBN(1, nn.Linear(1, 1), data, 2)
     without.update_stats()
 
