@@ -50,6 +50,7 @@ setup(
         "jinja2",
     ],
     extras_require={
+        "train": ["tensorboard"],
         "dev": [
             "build",
             "hypothesis",

@@ -73,8 +73,10 @@ class LazyConfig:
         else:
             raise ValueError(f"'{filename}' is neither a .py nor a .yaml file.")
         if keys is None:
-            configs = {k: v for k, v in namespace.items() if _is_config(v) or suffix != ".py"}
-            return _dict_config({k: v for k, v in configs.items() if not k.startswith("_")})
+            if suffix == ".py":
+                public = {k: v for k, v in namespace.items() if not k.startswith("_")}
+                namespace = {k: v for k, v in public.items() if _is_config(v)}
+            return _dict_config(namespace)
         if isinstance(keys, str):
             return _as_config(namespace[keys])
         return tuple(_as_config(namespace[key]) for key in keys)
