@@ -178,14 +178,14 @@ def _config_imports() -> Iterator[None]:
 
     def load_config(
         name: str,
-        globals: Mapping[str, Any] | None = None,
-        locals: Mapping[str, Any] | None = None,
-        fromlist: Sequence[str] = (),
+        globals: Mapping[str, object] | None = None,
+        locals: Mapping[str, object] | None = None,
+        fromlist: Sequence[str] | None = (),
         level: int = 0,
     ) -> Any:
         if level == 0 or globals is None or globals.get("__package__") != _PACKAGE:
             return plain(name, globals, locals, fromlist, level)
-        folder = Path(globals["__file__"]).parent
+        folder = Path(str(globals["__file__"])).parent
         for _ in range(level - 1):
             folder = folder.parent
         file = folder.joinpath(*name.split(".")).with_suffix(".py")
@@ -193,7 +193,7 @@ def _config_imports() -> Iterator[None]:
             raise ImportError(f"'{globals['__file__']}' imports '{name}': there is no '{file}'.")
         module = ModuleType(f"{_PACKAGE}.{name}")
         loaded = _run(str(file))
-        for key in fromlist:
+        for key in fromlist or ():
             if key in loaded:
                 setattr(module, key, _as_config(deepcopy(loaded[key])))
         return module
