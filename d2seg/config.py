@@ -11,6 +11,28 @@ def add_d2seg_config(cfg: CfgNode) -> None:
     _add_section(cfg, "FEATURES", {"STAGES": ["backbone", "proposals", "mask_pooler"]})
     # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
     _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
+    # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
+    _add_section(cfg, "DATASETS", {"REGISTER": CfgNode(new_allowed=True)})
+    _add_section(cfg, "TRAIN", _TRAINING)
+
+
+_TRAINING = {
+    # A batch of SOLVER.IMS_PER_BATCH goes through the model in so many parts.
+    "ACCUMULATION_STEPS": 1,
+    # Stop when a loss is not finite, before the weights are touched, and name the images.
+    "NAN_GUARD": False,
+    # At each evaluation, compute the losses on DATASETS.TEST too (val_total_loss, ...).
+    "VALIDATION_LOSS": False,
+    # Keep model_best.pth by this metric, such as segm/AP or val_total_loss; empty: do not.
+    "BEST_METRIC": "",
+    "BEST_MODE": "max",
+    # Stop after so many evaluations without a better BEST_METRIC; 0: never.
+    "PATIENCE": 0,
+    # Evaluate, and write as model_ema.pth, an exponential moving average of the weights; 0: none.
+    "EMA_DECAY": 0.0,
+    # Iterations whose time and memory are traced, for TensorBoard or a browser.
+    "PROFILE_ITERS": (),
+}
 
 
 def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CfgNode:

@@ -12,14 +12,17 @@ STAND_IN_MODULES = (
     "data",
     "data.datasets",
     "data.detection_utils",
+    "data.samplers",
     "data.transforms",
     "engine",
     "evaluation",
+    "evaluation.testing",
     "model_zoo",
     "modeling",
     "modeling.postprocessing",
     "structures",
     "utils",
+    "utils.events",
 )
 
 
