@@ -68,10 +68,15 @@ if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core import model_zoo
     from d2seg.core.checkpoint import DetectionCheckpointer
     from d2seg.core.config import CfgNode, get_cfg
-    from d2seg.core.data import DatasetCatalog, MetadataCatalog
+    from d2seg.core.data import DatasetCatalog, DatasetMapper, MetadataCatalog
     from d2seg.core.data.datasets import register_coco_instances
-    from d2seg.core.data.detection_utils import read_image
-    from d2seg.core.data.transforms import ResizeShortestEdge
+    from d2seg.core.data.detection_utils import build_augmentation, read_image
+    from d2seg.core.data.transforms import (
+        FixedSizeCrop,
+        RandomFlip,
+        ResizeScale,
+        ResizeShortestEdge,
+    )
     from d2seg.core.engine import DefaultPredictor
     from d2seg.core.evaluation import COCOEvaluator
     from d2seg.core.modeling import build_model
@@ -82,10 +87,15 @@ else:
     from detectron2 import model_zoo
     from detectron2.checkpoint import DetectionCheckpointer
     from detectron2.config import CfgNode, get_cfg
-    from detectron2.data import DatasetCatalog, MetadataCatalog
+    from detectron2.data import DatasetCatalog, DatasetMapper, MetadataCatalog
     from detectron2.data.datasets import register_coco_instances
-    from detectron2.data.detection_utils import read_image
-    from detectron2.data.transforms import ResizeShortestEdge
+    from detectron2.data.detection_utils import build_augmentation, read_image
+    from detectron2.data.transforms import (
+        FixedSizeCrop,
+        RandomFlip,
+        ResizeScale,
+        ResizeShortestEdge,
+    )
     from detectron2.engine import DefaultPredictor
     from detectron2.evaluation import COCOEvaluator
     from detectron2.modeling import build_model
@@ -106,13 +116,18 @@ __all__ = [
     "COCOEvaluator",
     "CfgNode",
     "DatasetCatalog",
+    "DatasetMapper",
     "DefaultPredictor",
     "DetectionCheckpointer",
+    "FixedSizeCrop",
     "ImageList",
     "Instances",
     "MetadataCatalog",
     "PathManager",
+    "RandomFlip",
+    "ResizeScale",
     "ResizeShortestEdge",
+    "build_augmentation",
     "build_model",
     "detector_postprocess",
     "get_cfg",

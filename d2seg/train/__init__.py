@@ -1,0 +1,1 @@
+"""Training: what the plugin adds to the framework's trainer."""
