@@ -61,6 +61,14 @@ def white_image(folder: Path, size_wh: tuple[int, int], **more: Any) -> dict[str
     return {"file_name": str(path), "width": width, "height": height, **more}
 
 
+def test_keys() -> None:
+    cfg = get_cfg()
+    add_d2seg_config(cfg)
+    jitter, paste = cfg.INPUT.LSJ, cfg.INPUT.COPY_PASTE
+    assert jitter == {"ENABLED": False, "SIZE": 1024, "MIN_SCALE": 0.1, "MAX_SCALE": 2.0}
+    assert paste == {"ENABLED": False, "PROBABILITY": 0.5, "MAX_OBJECTS": 0, "BLEND": 0.0}
+
+
 def test_off_by_default(nuclei: list[dict[str, Any]]) -> None:
     cfg = get_cfg()
     add_d2seg_config(cfg)
@@ -229,7 +237,11 @@ def test_padding_belongs_to_no_object_and_no_class(tmp_path: Path, with_labels: 
         entry["sem_seg_file_name"] = str(tmp_path / "labels.png")
     cfg = config(*LSJ, "INPUT.LSJ.MIN_SCALE", 0.5, "INPUT.LSJ.MAX_SCALE", 0.5)
     cfg.MODEL.SEM_SEG_HEAD.IGNORE_VALUE = 254
-    result = build_train_mapper(cfg, [entry])(entry)
+    mapper = build_train_mapper(cfg, [entry])
+    assert isinstance(mapper, DatasetMapper)
+    # Only where there are labels: frameworks may pad RLE masks with the same value.
+    assert mapper.augmentations.augs[-1].seg_pad_value == (254 if with_labels else 0)
+    result = mapper(entry)
     assert result["instances"].gt_boxes.tensor.tolist() == [[50, 0, 100, 150]]
     assert result["instances"].gt_masks.area().tolist() == [50 * 150]
     if with_labels:
