@@ -79,7 +79,12 @@ if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core.data.datasets import register_coco_instances, register_lvis_instances
     from d2seg.core.data.detection_utils import build_augmentation, read_image
     from d2seg.core.data.samplers import RepeatFactorTrainingSampler
-    from d2seg.core.data.transforms import ResizeShortestEdge
+    from d2seg.core.data.transforms import (
+        FixedSizeCrop,
+        RandomFlip,
+        ResizeScale,
+        ResizeShortestEdge,
+    )
     from d2seg.core.engine import (
         DefaultPredictor,
         DefaultTrainer,
@@ -112,7 +117,12 @@ else:
     from detectron2.data.datasets import register_coco_instances, register_lvis_instances
     from detectron2.data.detection_utils import build_augmentation, read_image
     from detectron2.data.samplers import RepeatFactorTrainingSampler
-    from detectron2.data.transforms import ResizeShortestEdge
+    from detectron2.data.transforms import (
+        FixedSizeCrop,
+        RandomFlip,
+        ResizeScale,
+        ResizeShortestEdge,
+    )
     from detectron2.engine import (
         DefaultPredictor,
         DefaultTrainer,
@@ -151,12 +161,15 @@ __all__ = [
     "DefaultTrainer",
     "DetectionCheckpointer",
     "EventStorage",
+    "FixedSizeCrop",
     "HookBase",
     "ImageList",
     "Instances",
     "MetadataCatalog",
     "PathManager",
+    "RandomFlip",
     "RepeatFactorTrainingSampler",
+    "ResizeScale",
     "ResizeShortestEdge",
     "SimpleTrainer",
     "build_augmentation",

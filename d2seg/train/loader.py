@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from d2seg.framework import DatasetFromList, comm
+from d2seg.framework import comm
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
 Draw = tuple[int, int]
@@ -95,12 +95,12 @@ class SeededImages(Dataset):
     """Images mapped with random numbers that depend on the seed and their place alone.
 
     Args:
-        images: One dict per image, a new one whenever it is asked for.
+        images: One dict per image.
         mapper: From such a dict to what the model takes, or None if it is of no use.
         seed: Of the random numbers.
     """
 
-    def __init__(self, images: DatasetFromList, mapper: Mapper, seed: int) -> None:
+    def __init__(self, images: Sequence[dict[str, Any]], mapper: Mapper, seed: int) -> None:
         self._images, self._mapper, self._seed = images, mapper, seed
 
     def __getitem__(self, draw: Draw) -> dict[str, Any] | BadImage:
@@ -160,8 +160,7 @@ class TrainLoader:
             raise ValueError("There are no images to train on (DATASETS.TRAIN).")
         self.start_iteration = 0
         self.seed = seed
-        # Held as bytes: one copy for all worker processes.
-        self._images, self._mapper = DatasetFromList(list(images), copy=False), mapper
+        self._images, self._mapper = images, mapper
         self._batch_size, self._num_workers = batch_size, num_workers
         self._factors = torch.ones(len(images)) if repeat_factors is None else repeat_factors
         self._groups = None

@@ -122,7 +122,9 @@ def _raise_if_not_finite(
     values = {name: float(loss.detach()) for name, loss in losses.items()}
     if all(torch.tensor(list(values.values())).isfinite()):
         return
-    images = ", ".join(str(image.get("file_name", "?")) for image in part)
+    # An image that objects were pasted from counts as well.
+    keys = ("file_name", "pasted_from")
+    images = ", ".join(str(image[key]) for image in part for key in keys if key in image)
     raise FloatingPointError(
         f"The losses of iteration {iteration} are not finite: {values}. The images are {images}. "
         "Check them with `d2seg check-data`; if they are sound, lower SOLVER.BASE_LR, lengthen "

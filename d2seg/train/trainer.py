@@ -12,6 +12,7 @@ from torch import nn
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.framework import (
     CfgNode,
+    DatasetFromList,
     DatasetMapper,
     DefaultTrainer,
     HookBase,
@@ -28,6 +29,7 @@ from d2seg.train.best import KeepBest, StopTraining, WeightsWriter
 from d2seg.train.evaluators import build_evaluator, write_results
 from d2seg.train.history import RecentMetrics
 from d2seg.train.loader import TrainLoader
+from d2seg.train.mapper import build_train_mapper
 from d2seg.train.step import TrainStep
 from d2seg.train.throughput import Throughput
 from d2seg.train.validation import ValidationLoss
@@ -228,12 +230,15 @@ class Trainer(DefaultTrainer):
             else 0,
             proposal_files=cfg.DATASETS.PROPOSAL_FILES_TRAIN if cfg.MODEL.LOAD_PROPOSALS else None,
         )
+        factors = _repeat_factors(cfg, images)
+        # Held as bytes: one copy for all worker processes.
+        held: Any = DatasetFromList(images, copy=False)
         return TrainLoader(
-            images,
-            DatasetMapper(cfg, True),
+            held,
+            build_train_mapper(cfg, held),
             cfg.SOLVER.IMS_PER_BATCH,
             max(cfg.SEED, 0),
-            repeat_factors=_repeat_factors(cfg, images),
+            repeat_factors=factors,
             group_by_aspect_ratio=cfg.DATALOADER.ASPECT_RATIO_GROUPING,
             num_workers=cfg.DATALOADER.NUM_WORKERS,
         )
