@@ -66,7 +66,7 @@ FRAMEWORK, REASON = choose_framework(os.environ.get(VARIABLE, "auto"))
 
 if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core import model_zoo
-    from d2seg.core.checkpoint import DetectionCheckpointer
+    from d2seg.core.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
     from d2seg.core.config import CfgNode, get_cfg
     from d2seg.core.data import (
         DatasetCatalog,
@@ -74,6 +74,7 @@ if TYPE_CHECKING or FRAMEWORK == "core":
         DatasetMapper,
         MetadataCatalog,
         build_detection_test_loader,
+        build_detection_train_loader,
         get_detection_dataset_dicts,
     )
     from d2seg.core.data.datasets import register_coco_instances, register_lvis_instances
@@ -91,20 +92,28 @@ if TYPE_CHECKING or FRAMEWORK == "core":
         HookBase,
         SimpleTrainer,
         default_setup,
+        default_writers,
         hooks,
         launch,
     )
-    from d2seg.core.evaluation import COCOEvaluator, DatasetEvaluators, verify_results
+    from d2seg.core.evaluation import (
+        COCOEvaluator,
+        DatasetEvaluators,
+        inference_on_dataset,
+        print_csv_format,
+        verify_results,
+    )
     from d2seg.core.evaluation.testing import flatten_results_dict
     from d2seg.core.modeling import build_model
     from d2seg.core.modeling.postprocessing import detector_postprocess
+    from d2seg.core.solver import build_lr_scheduler, build_optimizer
     from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
     from d2seg.core.utils import comm
     from d2seg.core.utils.events import EventStorage
     from d2seg.core.utils.file_io import PathManager
 else:
     from detectron2 import model_zoo
-    from detectron2.checkpoint import DetectionCheckpointer
+    from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
     from detectron2.config import CfgNode, get_cfg
     from detectron2.data import (
         DatasetCatalog,
@@ -112,6 +121,7 @@ else:
         DatasetMapper,
         MetadataCatalog,
         build_detection_test_loader,
+        build_detection_train_loader,
         get_detection_dataset_dicts,
     )
     from detectron2.data.datasets import register_coco_instances, register_lvis_instances
@@ -129,13 +139,21 @@ else:
         HookBase,
         SimpleTrainer,
         default_setup,
+        default_writers,
         hooks,
         launch,
     )
-    from detectron2.evaluation import COCOEvaluator, DatasetEvaluators, verify_results
+    from detectron2.evaluation import (
+        COCOEvaluator,
+        DatasetEvaluators,
+        inference_on_dataset,
+        print_csv_format,
+        verify_results,
+    )
     from detectron2.evaluation.testing import flatten_results_dict
     from detectron2.modeling import build_model
     from detectron2.modeling.postprocessing import detector_postprocess
+    from detectron2.solver import build_lr_scheduler, build_optimizer
     from detectron2.structures import BitMasks, Boxes, ImageList, Instances
     from detectron2.utils import comm
     from detectron2.utils.events import EventStorage
@@ -167,6 +185,7 @@ __all__ = [
     "Instances",
     "MetadataCatalog",
     "PathManager",
+    "PeriodicCheckpointer",
     "RandomFlip",
     "RepeatFactorTrainingSampler",
     "ResizeScale",
@@ -174,16 +193,22 @@ __all__ = [
     "SimpleTrainer",
     "build_augmentation",
     "build_detection_test_loader",
+    "build_detection_train_loader",
+    "build_lr_scheduler",
     "build_model",
+    "build_optimizer",
     "comm",
     "default_setup",
+    "default_writers",
     "detector_postprocess",
     "flatten_results_dict",
     "get_cfg",
     "get_detection_dataset_dicts",
     "hooks",
+    "inference_on_dataset",
     "launch",
     "model_zoo",
+    "print_csv_format",
     "read_image",
     "register_coco_instances",
     "register_lvis_instances",

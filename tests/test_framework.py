@@ -20,6 +20,7 @@ STAND_IN_MODULES = (
     "model_zoo",
     "modeling",
     "modeling.postprocessing",
+    "solver",
     "structures",
     "utils",
     "utils.events",
