@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "run the shipped model on the shipped images and write a page that shows everything",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
+    "report": "measure stored detections and show curves, confusions and the worst images",
     "doctor": "say what is installed, which framework serves, and whether it works",
 }
 

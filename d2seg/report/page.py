@@ -2,10 +2,10 @@
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -112,7 +112,19 @@ def write_page(path: str | Path, page: Page) -> None:
         path: The HTML file.
         page: What it shows; texts are escaped.
     """
-    # The page is the only user of jinja2, and most of d2seg should start without it.
+    # asdict copies; NamedTuples inside keep their attribute names.
+    write_html(path, "page.html", asdict(page))
+
+
+def write_html(path: str | Path, template: str, content: Mapping[str, Any]) -> None:
+    """Fill in a template of this package and write it; an existing file is replaced as a whole.
+
+    Args:
+        path: The HTML file.
+        template: The template's file name.
+        content: Its variables; texts are escaped, except ``markupsafe.Markup``.
+    """
+    # Only pages need jinja2, and most of d2seg should start without it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -122,7 +134,6 @@ def write_page(path: str | Path, page: Page) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # asdict copies; NamedTuples inside keep their attribute names.
-    html = environment.get_template("page.html").render(asdict(page))
+    html = environment.get_template(template).render(content)
     with replace_when_complete(path) as temporary:
         temporary.write_text(html, encoding="utf-8")
