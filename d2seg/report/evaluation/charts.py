@@ -6,6 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from markupsafe import Markup
 
+from d2seg.report.evaluation.evaluate import Evaluation
 from d2seg.report.evaluation.scores import MATCH_INDEX, Measurement, ScoreCurve
 from d2seg.report.evaluation.svg import Axes, Bars, Line, bar_chart, line_chart, round_steps
 
@@ -42,37 +43,38 @@ def iou_chart(measurement: Measurement) -> Chart:
         for index, (threshold, curve) in enumerate(zip(thresholds, curves, strict=True))
     ]
     note = "The area below a curve is the AP at its threshold; AP is the mean of the ten."
-    return _line_chart("By overlap asked for", note, lines)
+    svg = line_chart(Axes("Recall", "Precision"), lines)
+    return Chart("By overlap asked for", note, svg, _legend(lines))
 
 
-def class_chart(measurement: Measurement, names: Sequence[str]) -> Chart:
+def class_chart(evaluation: Evaluation) -> Chart:
     """Draw precision over recall at IoU 0.5 for each class that has objects.
 
-    Where there are more classes than colours, those of lowest AP50 stand out.
-
-    Args:
-        measurement: What pycocotools measured.
-        names: The K class names.
+    Where there are more classes than colours, those of most objects stand out.
     """
-    curves = measurement.precision[MATCH_INDEX].T
-    measured = [index for index in range(len(names)) if not np.isnan(curves[index]).any()]
-    measured.sort(key=lambda index: float(curves[index].mean()))
+    measurement = evaluation.measurement
+    classes = evaluation.class_figures()
+    measured = [index for index, one in enumerate(classes) if one.objects]
+    measured.sort(key=lambda index: -classes[index].objects)
     many = len(measured) > len(CLASS_COLORS)
-    shown = measured[:HIGHLIGHTED] if many else measured
+    number = HIGHLIGHTED if many else len(measured)
 
     def line(index: int, color: str, width: float) -> Line:
-        name = f"{names[index]}: AP50 {100 * curves[index].mean():.1f}"
-        return Line(name, _curve_points(measurement.recalls, curves[index]), color, width)
+        curve = measurement.precision[MATCH_INDEX, :, index]
+        name = f"{classes[index].name}: AP50 {classes[index].ap50:.1f}"
+        return Line(name, _curve_points(measurement.recalls, curve), color, width)
 
-    # The worst class comes first in the legend and lies on top of the others.
-    colored = [line(index, CLASS_COLORS[place], 2.0) for place, index in enumerate(shown)]
-    others = [line(index, FAINT_COLOR, 1.0) for index in measured[len(shown) :]]
-    legend = [(one.color, one.name) for one in colored]
+    colored = [
+        line(index, color, 2.0)
+        for index, color in zip(measured, CLASS_COLORS[:number], strict=False)
+    ]
+    others = [line(index, FAINT_COLOR, 1.0) for index in measured[number:]]
+    legend = _legend(colored)
     if others:
         legend.append((FAINT_COLOR, f"the {len(others)} other classes"))
-    svg = line_chart(Axes("Recall", "Precision"), [*others, *reversed(colored)])
-    which = f"The {HIGHLIGHTED} classes of lowest AP50 are coloured." if many else ""
-    return Chart("By class, at IoU 0.5", which, svg, legend)
+    note = f"The {number} classes of most objects are coloured." if many else ""
+    svg = line_chart(Axes("Recall", "Precision"), [*others, *colored])
+    return Chart("By class, at IoU 0.5", note, svg, legend)
 
 
 def threshold_chart(curve: ScoreCurve, threshold: float) -> Chart:
@@ -112,10 +114,6 @@ def score_histogram(curve: ScoreCurve, threshold: float) -> tuple[Chart, dict[st
         "not_correct": wrong.tolist(),
     }
     return Chart("Scores of the detections", note, svg, legend), numbers
-
-
-def _line_chart(title: str, note: str, lines: Sequence[Line]) -> Chart:
-    return Chart(title, note, line_chart(Axes("Recall", "Precision"), lines), _legend(lines))
 
 
 def _legend(lines: Sequence[Line]) -> list[tuple[str, str]]:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,15 @@ def read_ground_truth(source: JsonSource | COCO, iou_type: str) -> COCO:
     parts = ("images", "categories", "annotations")
     if not isinstance(dataset, Mapping) or any(part not in dataset for part in parts):
         raise ValueError(f"COCO annotations need {', '.join(parts)}; {name} has not all of them.")
-    for number, image in enumerate(dataset["images"]):
-        _require_keys(image, ("id", "file_name", "height", "width"), f"Image {number} of {name}")
     annotations = [{"iscrowd": 0, **annotation} for annotation in dataset["annotations"]]
     # The box says also where to write on a picture.
     needed = {"id", "image_id", "category_id", "area", "bbox", RESULT_KEYS[iou_type]}
-    for number, annotation in enumerate(annotations):
-        _require_keys(annotation, needed, f"Annotation {number} of {name}")
+    _require_all(dataset["images"], {"id", "file_name", "height", "width"}, "Image", name)
+    _require_all(dataset["categories"], {"id", "name"}, "Category", name)
+    _require_all(annotations, needed, "Annotation", name)
+    if iou_type == "segm":
+        for annotation in annotations:
+            _check_polygons(annotation)
     return build_index({**dataset, "annotations": annotations})
 
 
@@ -119,10 +122,28 @@ def _read_json(source: JsonSource) -> Any:
         raise ValueError(f"'{source}' is not JSON: {error}.") from error
 
 
+def _require_all(
+    items: Iterable[Mapping[str, Any]], keys: Iterable[str], kind: str, source: str
+) -> None:
+    for number, item in enumerate(items):
+        _require_keys(item, keys, f"{kind} {number} of {source}")
+
+
 def _require_keys(item: Mapping[str, Any], keys: Iterable[str], name: str) -> None:
     missing = sorted(key for key in keys if key not in item)
     if missing:
         raise ValueError(f"{name} has no '{missing[0]}'; it has {', '.join(sorted(item))}.")
+
+
+def _check_polygons(annotation: Mapping[str, Any]) -> None:
+    """Refuse polygons on which pycocotools fails; an RLE passes."""
+    polygons = annotation["segmentation"]
+    is_rle = isinstance(polygons, Mapping)
+    if not is_rle and (not polygons or any(len(polygon) < 6 for polygon in polygons)):
+        raise ValueError(
+            f"The annotation with id {annotation['id']} has no polygon, or one with fewer than "
+            "three points, so there is no mask to measure; correct or remove it."
+        )
 
 
 def _check(item: Mapping[str, Any], number: int, ground_truth: COCO, key: str) -> dict[str, Any]:
@@ -137,8 +158,10 @@ def _check(item: Mapping[str, Any], number: int, ground_truth: COCO, key: str) -
             f"{name} has category_id {item['category_id']}; the annotations have {known}. Results "
             "carry the category ids of the annotation file, not the model's class indices."
         )
-    if not math.isfinite(item["score"]):
-        raise ValueError(f"{name} has the score {item['score']}; a finite number is needed.")
+    if not isinstance(item["score"], Real) or not math.isfinite(item["score"]):
+        raise ValueError(f"{name} has the score {item['score']!r}; a finite number is needed.")
+    if key == "bbox" and len(item[key]) != 4:
+        raise ValueError(f"{name} has the bbox {item[key]}; x, y, width and height are needed.")
     kept = {name: item[name] for name in keys}
     if key == "segmentation":
         image = ground_truth.imgs[item["image_id"]]

@@ -4,19 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from d2seg.report.evaluation.charts import Chart, class_chart, iou_chart, threshold_chart
 from d2seg.report.evaluation.drawing import VERDICT_COLORS
-from d2seg.report.evaluation.evaluate import ClassFigures, Evaluation
+from d2seg.report.evaluation.evaluate import Evaluation
 from d2seg.report.evaluation.matching import Verdict
 from d2seg.report.evaluation.tables import (
     LARGEST_GRID,
     Grid,
+    class_table,
     confusion_grid,
     pair_table,
     percent,
-    sort_classes,
     summary_tables,
 )
 from d2seg.report.evaluation.worst import WorstImage
@@ -56,7 +54,8 @@ class EvaluationPage:
         warnings: What a reader should know first.
         precision: Average precision.
         recall: Average recall.
-        classes: Rows of the class table, lowest AP first: name, cells, AP as 0..1 for its bar.
+        classes: The classes of lowest AP, if there is more than one.
+        more_classes: Those that are folded away.
         charts: In their order.
         threshold: What the score threshold is and how it was chosen.
         grid: The confusion matrix, if the classes are few.
@@ -72,7 +71,8 @@ class EvaluationPage:
     warnings: list[str]
     precision: Table
     recall: Table
-    classes: list[tuple[str, list[str], float]]
+    classes: Table
+    more_classes: Table
     charts: list[Chart]
     threshold: str
     grid: Grid | None = None
@@ -80,7 +80,6 @@ class EvaluationPage:
     legend: list[tuple[str, str]] = field(default_factory=list)
     worst: list[WorstFigure] = field(default_factory=list)
     worst_note: str = ""
-    shown_classes: int = SHOWN_CLASSES
 
 
 def build_page(
@@ -96,7 +95,7 @@ def build_page(
     """
     many = len(evaluation.class_names) > LARGEST_GRID
     precision, recall = summary_tables(evaluation.measurement.summary)
-    classes = sort_classes(evaluation.class_figures())
+    classes = class_table(evaluation) if len(evaluation.class_names) > 1 else EMPTY_TABLE
     return EvaluationPage(
         title=title,
         introduction=_introduction(evaluation),
@@ -104,7 +103,8 @@ def build_page(
         warnings=_warnings(evaluation, worst),
         precision=precision,
         recall=recall,
-        classes=[_class_row(one) for one in classes] if len(evaluation.class_names) > 1 else [],
+        classes=Table(classes.titles, classes.rows[:SHOWN_CLASSES]),
+        more_classes=Table(classes.titles, classes.rows[SHOWN_CLASSES:]),
         charts=_charts(evaluation, histogram),
         threshold=_threshold(evaluation),
         grid=None if many else confusion_grid(evaluation),
@@ -115,12 +115,17 @@ def build_page(
     )
 
 
+def _count(number: int, one: str, many: str = "") -> str:
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def _introduction(evaluation: Evaluation) -> str:
     detections = len(evaluation.measurement.coco_eval.cocoDt.anns)
-    classes = len(evaluation.class_names)
+    classes = _count(len(evaluation.class_names), "class", "classes")
     return (
-        f"{detections:,} detections against {evaluation.curve.num_objects:,} annotated objects of "
-        f"{classes} {'class' if classes == 1 else 'classes'} in {len(evaluation.images):,} images. "
+        f"{_count(detections, 'detection')} against "
+        f"{_count(evaluation.curve.num_objects, 'annotated object')} of {classes} in "
+        f"{_count(len(evaluation.images), 'image')}. "
         f"Overlap (IoU) is that of {WHAT[evaluation.iou_type]}."
     )
 
@@ -133,7 +138,7 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [
         *((percent(summary[name]), name) for name in ("AP", "AP50", "AP75")),
         *(
-            (percent(100 * share), f"% {name} {at_threshold}")
+            (f"{percent(100 * share)}%", f"{name} {at_threshold}")
             for name, share in zip(names, shares, strict=True)
         ),
     ]
@@ -160,17 +165,10 @@ def _warnings(evaluation: Evaluation, worst: Sequence[WorstImage]) -> list[str]:
     return warnings
 
 
-def _class_row(figures: ClassFigures) -> tuple[str, list[str], float]:
-    shares = (figures.ap, figures.ap50, figures.ap75, figures.precision, figures.recall)
-    cells = [percent(share) for share in shares]
-    cells[3:3] = [f"{figures.objects:,}", f"{figures.detections:,}"]
-    return figures.name, cells, 0.0 if np.isnan(figures.ap) else figures.ap / 100
-
-
 def _charts(evaluation: Evaluation, histogram: Chart) -> list[Chart]:
     charts = [iou_chart(evaluation.measurement)]
     if len(evaluation.class_names) > 1:
-        charts.append(class_chart(evaluation.measurement, evaluation.class_names))
+        charts.append(class_chart(evaluation))
     return [*charts, threshold_chart(evaluation.curve, evaluation.threshold), histogram]
 
 
@@ -203,12 +201,12 @@ def _css_color(rgb: tuple[int, int, int]) -> str:
 def _worst_figure(image: WorstImage) -> WorstFigure:
     judged = image.judged
     parts = [
-        f"{judged.count(verdict)} {words}"
+        _count(judged.count(verdict), *words)
         for verdict, words in (
-            (Verdict.CORRECT, "correct"),
-            (Verdict.MISSED, "missed"),
-            (Verdict.FALSE, "false positive"),
-            (Verdict.CONFUSED, "of another class"),
+            (Verdict.CORRECT, ("correct", "correct")),
+            (Verdict.MISSED, ("missed", "missed")),
+            (Verdict.FALSE, ("false positive",)),
+            (Verdict.CONFUSED, ("of another class", "of another class")),
         )
         if judged.count(verdict)
     ]
@@ -223,6 +221,6 @@ def _worst_note(evaluation: Evaluation, worst: Sequence[WorstImage]) -> str:
         return "There is no image with an error."
     return (
         f"{len(worst)} of the {flawed:,} images with errors: lowest F1 first, and where that is "
-        "equal, most errors first. Annotated objects on the left, detections on the right; what "
-        "is wrong is filled."
+        "equal, most errors first. Of each, the annotated objects come first and then the "
+        "detections; what is wrong is filled."
     )

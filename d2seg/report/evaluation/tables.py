@@ -14,11 +14,12 @@ from d2seg.report.page import Table
 LARGEST_GRID = 12
 """With more classes the page has the most confused pairs instead of the whole confusion matrix."""
 SHOWN_PAIRS = 20
+CLASS_TITLES = ("Class", "AP", "AP50", "AP75", "Objects", "Detections", "Precision", "Recall")
 UNDEFINED = "\N{EN DASH}"
 
 
 class Cell(NamedTuple):
-    """A cell of the confusion matrix: its text, how strong its colour is (0..1), and which."""
+    """A cell of the confusion matrix: its text, how strong its colour is (0..1), and its kind."""
 
     text: str
     share: float
@@ -51,10 +52,11 @@ def summary_tables(summary: dict[str, float]) -> tuple[Table, Table]:
     return precision, recall
 
 
-def sort_classes(classes: Sequence[ClassFigures]) -> list[ClassFigures]:
-    """Return the classes that have objects or detections, lowest AP first, without AP last."""
-    seen = [one for one in classes if one.objects or one.detections]
-    return sorted(seen, key=lambda one: (math.isnan(one.ap), one.ap, one.id))
+def class_table(evaluation: Evaluation) -> Table:
+    """List the classes that have objects or detections, lowest AP first, those without AP last."""
+    seen = [one for one in evaluation.class_figures() if one.objects or one.detections]
+    rows = sorted(seen, key=lambda one: (math.isnan(one.ap), one.ap, one.id))
+    return Table(CLASS_TITLES, [_class_row(one) for one in rows])
 
 
 def confusion_grid(evaluation: Evaluation) -> Grid:
@@ -87,9 +89,23 @@ def pair_table(evaluation: Evaluation) -> Table:
     return Table(("Is", "Taken for", "Objects", "% of the class"), rows)
 
 
+def _class_row(figures: ClassFigures) -> list[str]:
+    average_precisions = (figures.ap, figures.ap50, figures.ap75)
+    return [
+        figures.name,
+        *(percent(value) for value in average_precisions),
+        f"{figures.objects:,}",
+        f"{figures.detections:,}",
+        percent(figures.precision),
+        percent(figures.recall),
+    ]
+
+
 def _cell(matrix: np.ndarray, row: int, column: int, whole: int) -> Cell:
     count, background = int(matrix[row, column]), len(matrix) - 1
     if row == column == background:
         return Cell("", 0.0, "none")
     share = count / whole if whole else 0.0
-    return Cell(str(count), share, "hit" if row == column else "error")
+    if count == 0:
+        return Cell("0", 0.0, "zero")
+    return Cell(f"{count:,}", share, "hit" if row == column else "error")
