@@ -96,26 +96,32 @@ def _judge_class(
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Note what pycocotools decided within a category; return the objects and detections left."""
     left: list[dict[str, Any]] = []
-    found = set()
+    found: set[int] = set()
     matches, ignored = result["dtMatches"][MATCH_INDEX], result["dtIgnore"][MATCH_INDEX]
-    for detection, match, ignore in zip(
-        coco_eval.cocoDt.loadAnns(result["dtIds"]), matches, ignored, strict=True
-    ):
+    detections = coco_eval.cocoDt.loadAnns(result["dtIds"])
+    for detection, match, ignore in zip(detections, matches, ignored, strict=True):
         if detection["score"] < threshold:
             continue
-        if match == 0 and not ignore:
+        if match or ignore:
+            found.add(int(match))
+            image.detections.append(Judged(detection, _settled(ignore)))
+        else:
             left.append(detection)
-            continue
-        found.add(int(match))
-        image.detections.append(Judged(detection, _settled(ignore)))
+    return _judge_objects(image, result, coco_eval, found), left
+
+
+def _judge_objects(
+    image: JudgedImage, result: dict[str, Any], coco_eval: COCOeval, found: set[int]
+) -> list[dict[str, Any]]:
+    """Note which objects of a category are found or ignored; return the others."""
+    left = []
     objects = coco_eval.cocoGt.loadAnns(result["gtIds"])
-    settled = {
-        id_ for id_, ignore in zip(result["gtIds"], result["gtIgnore"], strict=True) if ignore
-    }
-    for item in objects:
-        if item["id"] in found | settled:
-            image.objects.append(Judged(item, _settled(item["id"] in settled)))
-    return [item for item in objects if item["id"] not in found | settled], left
+    for item, ignore in zip(objects, result["gtIgnore"], strict=True):
+        if ignore or item["id"] in found:
+            image.objects.append(Judged(item, _settled(ignore)))
+        else:
+            left.append(item)
+    return left
 
 
 def _settled(ignored: bool) -> Verdict:

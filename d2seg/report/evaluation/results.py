@@ -89,7 +89,7 @@ def _curves(evaluation: Evaluation) -> dict[str, Any]:
 
 def _image_dict(image: JudgedImage, evaluation: Evaluation) -> dict[str, Any]:
     return {
-        "id": int(image.image_id),
+        "id": _plain(image.image_id),
         "file_name": evaluation.ground_truth.imgs[image.image_id]["file_name"],
         "f1": _plain(image.f1),
         "correct": image.count(Verdict.CORRECT),
@@ -101,7 +101,7 @@ def _image_dict(image: JudgedImage, evaluation: Evaluation) -> dict[str, Any]:
 
 def _worst_dict(image: WorstImage) -> dict[str, Any]:
     return {
-        "id": int(image.judged.image_id),
+        "id": _plain(image.judged.image_id),
         "file_name": image.name,
         "ground_truth_picture": image.objects_picture,
         "detections_picture": image.detections_picture,

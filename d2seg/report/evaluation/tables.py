@@ -40,16 +40,9 @@ def percent(value: float, digits: int = 1) -> str:
 
 def summary_tables(summary: dict[str, float]) -> tuple[Table, Table]:
     """Lay out average precision, and average recall."""
-    titles = (
-        ("AP", "AP50", "AP75", "APs", "APm", "APl"),
-        ("AR1", "AR10", "AR", "ARs", "ARm", "ARl"),
-    )
-    if set(titles[0] + titles[1]) != set(SUMMARY_NAMES):
-        raise ValueError(f"The tables are for {', '.join(SUMMARY_NAMES)}.")
-    precision, recall = (
-        Table(names, [[percent(summary[name], 3) for name in names]]) for names in titles
-    )
-    return precision, recall
+    names = SUMMARY_NAMES[:6], SUMMARY_NAMES[6:]
+    rows = [[percent(summary[name], 3) for name in part] for part in names]
+    return Table(names[0], [rows[0]]), Table(names[1], [rows[1]])
 
 
 def class_table(evaluation: Evaluation) -> Table:
