@@ -1,8 +1,8 @@
-"""The demo's page: what goes on it, and its rendering as one self-contained HTML file."""
+"""The demo's page, and the rendering of pages as self-contained HTML files."""
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -116,15 +116,15 @@ def write_page(path: str | Path, page: Page) -> None:
     write_html(path, "page.html", asdict(page))
 
 
-def write_html(path: str | Path, template: str, content: Mapping[str, Any]) -> None:
-    """Fill in a template of this package and write it; an existing file is replaced as a whole.
+def write_html(path: str | Path, template: str, values: dict[str, Any]) -> None:
+    """Render a template of this package and write the page.
 
     Args:
         path: The HTML file.
-        template: The template's file name.
-        content: Its variables; texts are escaped, except ``markupsafe.Markup``.
+        template: The name of the template.
+        values: What it shows; texts are escaped.
     """
-    # Only pages need jinja2, and most of d2seg should start without it.
+    # The page is the only user of jinja2, and most of d2seg should start without it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -134,6 +134,6 @@ def write_html(path: str | Path, template: str, content: Mapping[str, Any]) -> N
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template(template).render(content)
+    html = environment.get_template(template).render(values)
     with replace_when_complete(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

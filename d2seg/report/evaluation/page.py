@@ -138,7 +138,7 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     return [
         *((percent(summary[name]), name) for name in ("AP", "AP50", "AP75")),
         *(
-            (f"{percent(100 * share)}%", f"{name} {at_threshold}")
+            (percent(100 * share, sign="%"), f"{name} {at_threshold}")
             for name, share in zip(names, shares, strict=True)
         ),
     ]
@@ -210,7 +210,7 @@ def _worst_figure(image: WorstImage) -> WorstFigure:
         )
         if judged.count(verdict)
     ]
-    caption = f"F1 {percent(100 * judged.f1, 0)}%: {', '.join(parts)}"
+    caption = f"F1 {percent(100 * judged.f1, 0, '%')}: {', '.join(parts)}"
     pictures = image.objects_picture, image.detections_picture
     return WorstFigure(image.name, caption, *pictures, image.problem)
 

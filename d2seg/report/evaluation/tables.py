@@ -33,9 +33,9 @@ class Grid(NamedTuple):
     rows: Sequence[tuple[str, Sequence[Cell]]]
 
 
-def percent(value: float, digits: int = 1) -> str:
-    """Write a percentage, or a dash where it is undefined."""
-    return UNDEFINED if math.isnan(value) else f"{value:.{digits}f}"
+def percent(value: float, digits: int = 1, sign: str = "") -> str:
+    """Write a percentage, followed by ``sign``, or a dash where it is undefined."""
+    return UNDEFINED if math.isnan(value) else f"{value:.{digits}f}{sign}"
 
 
 def summary_tables(summary: dict[str, float]) -> tuple[Table, Table]:
