@@ -20,6 +20,7 @@ COMMANDS = {
     "train": "train a model, and evaluate it",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
+    "report": "measure stored detections and show curves, confusions and the worst images",
     "doctor": "say what is installed, which framework serves, and whether it works",
 }
 
