@@ -2,7 +2,6 @@
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
 
 import torch
 from torch import nn
@@ -11,9 +10,7 @@ from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import CfgNode, get_cfg
 from d2seg.core.model_zoo.published import TRAINED
 from d2seg.core.modeling import build_model
-from d2seg.core.runtime.files import ZOO_ADDRESS
-
-_PACKAGE = Path(__file__).resolve().parents[2]
+from d2seg.core.runtime.files import CONFIG_FOLDER, ZOO_ADDRESS
 
 
 class UnknownModelError(ValueError, RuntimeError):
@@ -29,7 +26,7 @@ def get_config_file(config_path: str) -> str:
     Raises:
         UnknownModelError: There is none of this name, or it is a config written in Python.
     """
-    folder = _config_folder()
+    folder = CONFIG_FOLDER
     names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.yaml")}
     if config_path in names:
         return str(names[config_path])
@@ -101,12 +98,6 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     model: nn.Module = build_model(cfg)
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
-
-
-def _config_folder() -> Path:
-    """Return the configs of the installed package, or those at the top of a checkout."""
-    installed = _PACKAGE / "configs"
-    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:
