@@ -7,6 +7,8 @@ from d2seg.core.evaluation.evaluator import (
     inference_context,
     inference_on_dataset,
 )
+from d2seg.core.evaluation.fast_eval_api import COCOeval_opt
+from d2seg.core.evaluation.sem_seg_evaluation import SemSegEvaluator
 from d2seg.core.evaluation.testing import (
     flatten_results_dict,
     print_csv_format,
@@ -15,8 +17,10 @@ from d2seg.core.evaluation.testing import (
 
 __all__ = [
     "COCOEvaluator",
+    "COCOeval_opt",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "SemSegEvaluator",
     "flatten_results_dict",
     "inference_context",
     "inference_on_dataset",
