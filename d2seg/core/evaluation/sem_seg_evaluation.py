@@ -1,25 +1,21 @@
-"""Intersection over union and accuracy of semantic segmentation.
+"""Intersection over union and accuracy of semantic segmentation."""
 
-Legend: C classes, H and W the size of an image in pixels.
-"""
-
-import itertools
-import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 from numpy.typing import DTypeLike
 
 from d2seg.core.data.catalog import DatasetCatalog, Metadata, MetadataCatalog
 from d2seg.core.data.images import read_image
+from d2seg.core.evaluation.coco_json import encode_mask, write_json
+from d2seg.core.evaluation.collect import collect
 from d2seg.core.evaluation.evaluator import DatasetEvaluator, Outputs
-from d2seg.core.runtime.comm import gather, is_main_process, synchronize
-from d2seg.core.runtime.files import replace_when_complete
+from d2seg.core.evaluation.sem_seg_metrics import boundary_map, count_pairs, sem_seg_metrics
+from d2seg.core.evaluation.tables import metrics_table
 
 __all__ = ["SemSegEvaluator", "load_image_into_numpy_array"]
 
@@ -96,8 +92,8 @@ class SemSegEvaluator(DatasetEvaluator):
     def reset(self) -> None:
         """Forget all predictions."""
         size = len(self._class_names)
-        # [annotated class, predicted class]
-        self._confusion = np.zeros((size, size), np.int64)
+        self._counts = np.zeros((size, size), np.int64)
+        self._boundary_counts = np.zeros((size + 1, size + 1), np.int64)
         self._predictions: list[dict[str, Any]] = []
 
     def process(self, inputs: Outputs, outputs: Outputs) -> None:
@@ -125,18 +121,21 @@ class SemSegEvaluator(DatasetEvaluator):
 
         Returns:
             ``sem_seg``: ``mIoU``, ``fwIoU`` (weighted by how often a class occurs), ``IoU-<class
-            name>``, ``mACC``, ``pACC`` (of all pixels) and ``ACC-<class name>``, in percent; nan
-            where there is nothing to measure. Empty in processes other than the first.
+            name>``, ``BoundaryIoU-<class name>`` (arXiv:2103.16562) and the lesser of the two,
+            ``mACC``, ``pACC`` (of all pixels) and ``ACC-<class name>``, in percent; nan where there
+            is nothing to measure. Empty in processes other than the first.
         """
-        confusion, predictions = self._collect()
-        if self._distributed and not is_main_process():
+        parts = collect((self._counts, self._boundary_counts, self._predictions), self._distributed)
+        if not parts:
             return {}
-        if self._output_dir is not None:
-            target = os.path.join(self._output_dir, "sem_seg_predictions.json")
-            with replace_when_complete(target) as path:
-                path.write_text(json.dumps(predictions), encoding="utf-8")
-        metrics = _measure(confusion, self._class_names)
-        logger.info("sem_seg: %s", ", ".join(f"{k} {v:.2f}" for k, v in metrics.items()))
+        predictions = [prediction for part in parts for prediction in part[2]]
+        write_json(predictions, self._output_dir, "sem_seg_predictions.json")
+        metrics = sem_seg_metrics(
+            np.sum([part[0] for part in parts], axis=0),
+            np.sum([part[1] for part in parts], axis=0),
+            self._class_names,
+        )
+        logger.info("sem_seg:\n%s", metrics_table(metrics))
         return OrderedDict(sem_seg=metrics)
 
     def encode_json_sem_seg(
@@ -156,13 +155,13 @@ class SemSegEvaluator(DatasetEvaluator):
             {
                 "file_name": input_file_name,
                 "category_id": self._dataset_ids.get(label, label),
-                "segmentation": _encode(sem_seg == label),
+                "segmentation": encode_mask(sem_seg == label),
             }
             for label in np.unique(sem_seg).tolist()
         ]
 
     def _count(self, predicted: np.ndarray, label_file: str) -> None:
-        labels = self._load(label_file, dtype=np.int64)
+        labels = np.asarray(self._load(label_file, dtype=np.int64))
         if labels.shape != predicted.shape:
             raise ValueError(
                 f"'{label_file}' has the size {labels.shape}, but the prediction for its image has "
@@ -171,24 +170,22 @@ class SemSegEvaluator(DatasetEvaluator):
         counted = np.ones(labels.shape, bool)
         if self._ignore_label is not None:
             counted = labels != self._ignore_label
-        labels, predicted = labels[counted], predicted[counted]
         size = len(self._class_names)
-        for values, whose in ((labels, f"'{label_file}'"), (predicted, "A prediction")):
-            if values.size and not 0 <= values.min() <= values.max() < size:
-                raise ValueError(
-                    f"{whose} has labels from {values.min()} to {values.max()}; there are {size} "
-                    f"classes, and the ignored label is {self._ignore_label}."
-                )
-        pairs = np.bincount(labels * size + predicted, minlength=size * size)
-        self._confusion += pairs.reshape(size, size)
+        self._require_classes(labels[counted], f"'{label_file}'")
+        self._require_classes(predicted[counted], "A prediction")
+        self._counts += count_pairs(labels[counted], predicted[counted], size)
+        near_labels, near_predicted = (
+            np.where(boundary_map(m), m, size)[counted] for m in (labels, predicted)
+        )
+        self._boundary_counts += count_pairs(near_labels, near_predicted, size + 1)
 
-    def _collect(self) -> tuple[np.ndarray, list[dict[str, Any]]]:
-        if not self._distributed:
-            return self._confusion, self._predictions
-        synchronize()
-        parts = gather((self._confusion, self._predictions))
-        confusion = sum((part[0] for part in parts), np.zeros_like(self._confusion))
-        return confusion, list(itertools.chain.from_iterable(part[1] for part in parts))
+    def _require_classes(self, labels: np.ndarray, whose: str) -> None:
+        size = len(self._class_names)
+        if labels.size and not 0 <= labels.min() <= labels.max() < size:
+            raise ValueError(
+                f"{whose} has labels from {labels.min()} to {labels.max()}; there are {size} "
+                f"classes, and the ignored label is {self._ignore_label}."
+            )
 
 
 def _class_names(metadata: Metadata, num_classes: int | None) -> list[str]:
@@ -204,34 +201,3 @@ def _class_names(metadata: Metadata, num_classes: int | None) -> list[str]:
             f"{num_classes}; leave num_classes out."
         )
     return list(names)
-
-
-def _measure(confusion: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-    """Turn counts of pixels, [annotated class, predicted class], into metrics in percent."""
-    right = np.diagonal(confusion).astype(float)
-    annotated = confusion.sum(axis=1)
-    occurs = annotated > 0
-    accuracy = _ratio(right, annotated, occurs)
-    iou = _ratio(right, annotated + confusion.sum(axis=0) - right, occurs)
-    weights = annotated[occurs] / max(annotated.sum(), 1)
-    return {
-        "mIoU": _mean(iou[occurs]),
-        "fwIoU": float((iou[occurs] * weights).sum()) if occurs.any() else float("nan"),
-        **{f"IoU-{name}": float(value) for name, value in zip(class_names, iou, strict=True)},
-        "mACC": _mean(accuracy[occurs]),
-        "pACC": float(100 * right.sum() / annotated.sum()) if occurs.any() else float("nan"),
-        **{f"ACC-{name}": float(value) for name, value in zip(class_names, accuracy, strict=True)},
-    }
-
-
-def _ratio(part: np.ndarray, whole: np.ndarray, where: np.ndarray) -> np.ndarray:
-    return 100 * np.divide(part, whole, out=np.full(part.shape, np.nan), where=where)
-
-
-def _mean(values: np.ndarray) -> float:
-    return float(values.mean()) if values.size else float("nan")
-
-
-def _encode(mask: np.ndarray) -> dict[str, Any]:
-    encoded = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    return {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}

@@ -63,8 +63,9 @@ def test_metrics_are_those_counted_by_hand(dataset: str) -> None:
 
 def test_metrics_come_in_the_usual_order(dataset: str) -> None:
     names = list(evaluate(SemSegEvaluator(dataset), PREDICTED))
-    assert names[:3] == ["mIoU", "fwIoU", "IoU-sky"]
-    assert names[6:9] == ["mACC", "pACC", "ACC-sky"]
+    assert names[:4] == ["mIoU", "fwIoU", "IoU-sky", "BoundaryIoU-sky"]
+    assert names[4:6] == ["min(IoU, B-Iou)-sky", "IoU-sea"]
+    assert names[14:17] == ["mACC", "pACC", "ACC-sky"]
 
 
 def test_reset_forgets_and_nothing_seen_is_nan(dataset: str) -> None:
