@@ -8,6 +8,7 @@ from d2seg.core.evaluation.evaluator import (
     inference_on_dataset,
 )
 from d2seg.core.evaluation.fast_eval_api import COCOeval_opt
+from d2seg.core.evaluation.panoptic_evaluation import COCOPanopticEvaluator
 from d2seg.core.evaluation.sem_seg_evaluation import SemSegEvaluator
 from d2seg.core.evaluation.testing import (
     flatten_results_dict,
@@ -17,6 +18,7 @@ from d2seg.core.evaluation.testing import (
 
 __all__ = [
     "COCOEvaluator",
+    "COCOPanopticEvaluator",
     "COCOeval_opt",
     "DatasetEvaluator",
     "DatasetEvaluators",
