@@ -9,6 +9,7 @@ from d2seg.core.evaluation.evaluator import (
 )
 from d2seg.core.evaluation.fast_eval_api import COCOeval_opt
 from d2seg.core.evaluation.panoptic_evaluation import COCOPanopticEvaluator
+from d2seg.core.evaluation.pascal_voc_evaluation import PascalVOCDetectionEvaluator
 from d2seg.core.evaluation.sem_seg_evaluation import SemSegEvaluator
 from d2seg.core.evaluation.testing import (
     flatten_results_dict,
@@ -22,6 +23,7 @@ __all__ = [
     "COCOeval_opt",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "PascalVOCDetectionEvaluator",
     "SemSegEvaluator",
     "flatten_results_dict",
     "inference_context",
