@@ -8,8 +8,10 @@ from d2seg.core.evaluation.evaluator import (
     inference_on_dataset,
 )
 from d2seg.core.evaluation.fast_eval_api import COCOeval_opt
+from d2seg.core.evaluation.lvis_evaluation import LVISEvaluator
 from d2seg.core.evaluation.panoptic_evaluation import COCOPanopticEvaluator
 from d2seg.core.evaluation.pascal_voc_evaluation import PascalVOCDetectionEvaluator
+from d2seg.core.evaluation.rotated_coco_evaluation import RotatedCOCOEvaluator
 from d2seg.core.evaluation.sem_seg_evaluation import SemSegEvaluator
 from d2seg.core.evaluation.testing import (
     flatten_results_dict,
@@ -23,7 +25,9 @@ __all__ = [
     "COCOeval_opt",
     "DatasetEvaluator",
     "DatasetEvaluators",
+    "LVISEvaluator",
     "PascalVOCDetectionEvaluator",
+    "RotatedCOCOEvaluator",
     "SemSegEvaluator",
     "flatten_results_dict",
     "inference_context",

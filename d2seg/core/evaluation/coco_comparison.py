@@ -12,7 +12,7 @@ from pycocotools.cocoeval import COCOeval
 
 from d2seg.core.data.errors import InvalidArgumentError
 
-__all__ = ["compare_with_truth"]
+__all__ = ["compare_with_truth", "require_known_images"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def compare_with_truth(
         ValueError: A result is of an image that is not annotated, or the numbers of keypoints
             differ.
     """
-    _require_known_images(coco_api, results)
+    require_known_images(coco_api, results)
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):  # all that pycocotools has to say goes to stdout
         coco_eval = kind(coco_api, coco_api.loadRes(results), task)
@@ -64,7 +64,8 @@ def compare_with_truth(
     return coco_eval
 
 
-def _require_known_images(coco_api: COCO, results: list[dict[str, Any]]) -> None:
+def require_known_images(coco_api: COCO, results: list[dict[str, Any]]) -> None:
+    """Raise InvalidArgumentError if a result is of an image that is not annotated."""
     unknown = {result["image_id"] for result in results} - set(coco_api.imgs)
     if unknown:
         raise InvalidArgumentError(

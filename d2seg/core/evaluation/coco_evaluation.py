@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from pycocotools.cocoeval import COCOeval
 
@@ -43,6 +44,8 @@ class COCOEvaluator(DatasetEvaluator):
     Works for any data set; one that has no annotation file is written as one. Masks are compressed
     as they come in, so that a whole data set fits into memory.
     """
+
+    _results_file = "coco_instances_results.json"
 
     def __init__(
         self,
@@ -84,7 +87,8 @@ class COCOEvaluator(DatasetEvaluator):
             kpt_oks_sigmas, tasks = kpt_oks_sigmas or tasks.TEST.KEYPOINT_OKS_SIGMAS, None
         if isinstance(tasks, str) or not set(tasks or ()) <= set(METRICS):
             raise InvalidArgumentError(
-                f"COCOEvaluator measures a list of the tasks {', '.join(METRICS)}; found {tasks!r}."
+                f"{type(self).__name__} measures a list of the tasks {', '.join(METRICS)}; "
+                f"found {tasks!r}."
             )
         self._tasks = None if tasks is None else tuple(tasks)
         self._distributed = distributed
@@ -180,7 +184,7 @@ class COCOEvaluator(DatasetEvaluator):
         """Write the instances of all images, and measure each task into ``_results``."""
         found = itertools.chain.from_iterable(p.get("instances", []) for p in predictions)
         results = self._with_dataset_categories(list(found))
-        write_json(results, self._output_dir, "coco_instances_results.json")
+        write_json(results, self._output_dir, self._results_file)
         if not self._do_evaluation:
             logger.info("'%s' has no annotations; not evaluated.", self._metadata.name)
             return
@@ -233,7 +237,9 @@ class COCOEvaluator(DatasetEvaluator):
         if coco_eval is None:
             logger.warning("There are no predictions for the task '%s'.", iou_type)
             return dict.fromkeys(METRICS[iou_type], float("nan"))
-        metrics = average_precisions(coco_eval, iou_type, class_names)
+        # [T,R,K,A,M]; the last limit of detections is the largest.
+        precision = np.asarray(coco_eval.eval["precision"])[..., -1]
+        metrics = average_precisions(precision, coco_eval.params, iou_type, class_names)
         logger.info("%s:\n%s", iou_type, metrics_table(metrics))
         if by_class := per_class_table(metrics):
             logger.info("%s by class:\n%s", iou_type, by_class)

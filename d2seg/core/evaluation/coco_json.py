@@ -12,7 +12,7 @@ import pycocotools.mask as mask_util
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.core.structures import BoxMode, Instances
 
-__all__ = ["encode_mask", "instances_to_coco_json", "results_of_task", "write_json"]
+__all__ = ["box_results", "encode_mask", "instances_to_coco_json", "results_of_task", "write_json"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +37,7 @@ def instances_to_coco_json(instances: Instances, img_id: Any) -> list[dict[str, 
         return []
     boxes = instances.pred_boxes.tensor.cpu().numpy()
     xywh = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
-    scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
-    results: list[dict[str, Any]] = [
-        {"image_id": img_id, "category_id": class_id, "bbox": box, "score": score}
-        for class_id, box, score in zip(classes, xywh, scores, strict=True)
-    ]
+    results = box_results(instances, xywh, img_id)
     if instances.has("pred_masks"):
         for result, mask in zip(results, instances.pred_masks, strict=True):
             result["segmentation"] = encode_mask(np.asarray(mask.cpu()))
@@ -52,6 +48,24 @@ def instances_to_coco_json(instances: Instances, img_id: Any) -> list[dict[str, 
         for result, points in zip(results, keypoints.flatten(1).tolist(), strict=True):
             result["keypoints"] = points
     return results
+
+
+def box_results(
+    instances: Instances, bboxes: list[list[float]], img_id: Any
+) -> list[dict[str, Any]]:
+    """Return one result per object, with its box only.
+
+    Args:
+        instances: N objects with ``scores`` and ``pred_classes``.
+        bboxes: N boxes as the file is to have them.
+        img_id: The image's id in the annotation file.
+    """
+    return [
+        {"image_id": img_id, "category_id": class_id, "bbox": box, "score": score}
+        for class_id, box, score in zip(
+            instances.pred_classes.tolist(), bboxes, instances.scores.tolist(), strict=True
+        )
+    ]
 
 
 def encode_mask(mask: np.ndarray) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """COCO's named metrics from what COCOeval has accumulated.
 
-Legend: T IoU thresholds (0.50 to 0.95), R recall positions, K categories, A size ranges, M limits
-of detections per image.
+Legend: T IoU thresholds (0.50 to 0.95), R recall positions, K categories, A size ranges.
 """
 
 from collections.abc import Sequence
@@ -33,12 +32,16 @@ METRICS = {"bbox": _INSTANCE_METRICS, "segm": _INSTANCE_METRICS, "keypoints": _K
 
 
 def average_precisions(
-    coco_eval: Any, task: str, class_names: Sequence[str] | None = None
+    precision: np.ndarray,
+    params: Any,
+    task: str,
+    class_names: Sequence[str] | None = None,
 ) -> dict[str, float]:
     """Average the precision in the ways that have names.
 
     Args:
-        coco_eval: A COCOeval after ``accumulate()``; its largest limit of detections counts.
+        precision: (T, R, K, A) float, -1 where there is nothing to measure.
+        params: With ``iouThrs`` (T,) and ``areaRngLbl``, A names, as those of a COCOeval.
         task: ``bbox``, ``segm`` or ``keypoints``.
         class_names: By category; with several, ``AP-<class name>`` is measured too.
 
@@ -48,21 +51,19 @@ def average_precisions(
     Raises:
         ValueError: There are more or fewer names than categories.
     """
-    # [T,R,K,A,M] without M; -1 where there is nothing to measure
-    precision = np.asarray(coco_eval.eval["precision"])[..., -1]
-    labels = list(coco_eval.params.areaRngLbl)
+    size_ranges = list(params.areaRngLbl)
     metrics = {}
     for name, (threshold, size_range) in METRICS[task].items():
-        chosen = precision[..., labels.index(size_range)]
+        chosen = precision[..., size_ranges.index(size_range)]
         if threshold is not None:
-            chosen = chosen[np.isclose(coco_eval.params.iouThrs, threshold)]
+            chosen = chosen[np.isclose(params.iouThrs, threshold)]
         metrics[name] = mean_percent(chosen)
     if class_names is None or len(class_names) <= 1:
         return metrics
     if len(class_names) != precision.shape[2]:
         raise ValueError(
-            f"The metadata names {len(class_names)} classes, but the annotation file has "
-            f"{precision.shape[2]} categories; give `thing_classes` those of the file."
+            f"{len(class_names)} class names were given, but {precision.shape[2]} categories "
+            "were measured."
         )
     for index, class_name in enumerate(class_names):
         metrics[f"AP-{class_name}"] = mean_percent(precision[:, :, index, 0])
