@@ -1,5 +1,9 @@
 """Measuring predictions against annotations."""
 
+from d2seg.core.evaluation.cityscapes_evaluation import (
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+)
 from d2seg.core.evaluation.coco_evaluation import COCOEvaluator, instances_to_coco_json
 from d2seg.core.evaluation.evaluator import (
     DatasetEvaluator,
@@ -23,6 +27,8 @@ __all__ = [
     "COCOEvaluator",
     "COCOPanopticEvaluator",
     "COCOeval_opt",
+    "CityscapesInstanceEvaluator",
+    "CityscapesSemSegEvaluator",
     "DatasetEvaluator",
     "DatasetEvaluators",
     "LVISEvaluator",
