@@ -45,6 +45,7 @@ class COCOEvaluator(DatasetEvaluator):
     as they come in, so that a whole data set fits into memory.
     """
 
+    _known_tasks: tuple[str, ...] = tuple(METRICS)
     _results_file = "coco_instances_results.json"
 
     def __init__(
@@ -85,10 +86,10 @@ class COCOEvaluator(DatasetEvaluator):
         if isinstance(tasks, CfgNode):
             logger.warning("COCOEvaluator(name, cfg) is deprecated; give tasks instead of cfg.")
             kpt_oks_sigmas, tasks = kpt_oks_sigmas or tasks.TEST.KEYPOINT_OKS_SIGMAS, None
-        if isinstance(tasks, str) or not set(tasks or ()) <= set(METRICS):
+        if isinstance(tasks, str) or not set(tasks or ()) <= set(self._known_tasks):
             raise InvalidArgumentError(
-                f"{type(self).__name__} measures a list of the tasks {', '.join(METRICS)}; "
-                f"found {tasks!r}."
+                f"{type(self).__name__} measures a list of the tasks "
+                f"{', '.join(self._known_tasks)}; found {tasks!r}."
             )
         self._tasks = None if tasks is None else tuple(tasks)
         self._distributed = distributed

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from d2seg.core.data.errors import InvalidArgumentError
 from d2seg.core.evaluation.coco_comparison import require_known_images
 from d2seg.core.evaluation.coco_evaluation import COCOEvaluator
 from d2seg.core.evaluation.coco_metrics import average_precisions, mean_percent
@@ -30,6 +29,7 @@ class LVISEvaluator(COCOEvaluator):
     is not needed (it does not run on current NumPy); the numbers are its own.
     """
 
+    _known_tasks = ("bbox", "segm")
     _results_file = "lvis_instances_results.json"
 
     def __init__(
@@ -57,8 +57,6 @@ class LVISEvaluator(COCOEvaluator):
             FileNotFoundError: The annotation file is missing.
         """
         super().__init__(dataset_name, tasks, distributed, output_dir)
-        if "keypoints" in (self._tasks or ()):
-            raise InvalidArgumentError(f"LVIS has the tasks bbox and segm; found {self._tasks}.")
         if max_dets_per_image is None:
             max_dets_per_image = _DEFAULT_MAX_DETS
         self._max_dets = max_dets_per_image

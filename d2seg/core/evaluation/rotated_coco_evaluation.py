@@ -60,17 +60,7 @@ class RotatedCOCOEvaluator(COCOEvaluator):
     Annotations and predictions may be rotated or upright. Its only task is ``bbox``.
     """
 
-    def __init__(self, dataset_name: str, *args: Any, **kwargs: Any) -> None:
-        """Read the annotations; see COCOEvaluator.
-
-        Raises:
-            ValueError: Another task than ``bbox`` is asked for.
-        """
-        super().__init__(dataset_name, *args, **kwargs)
-        if set(self._tasks or ()) - {"bbox"}:
-            raise InvalidArgumentError(
-                f"RotatedCOCOEvaluator measures the task bbox only; found {self._tasks}."
-            )
+    _known_tasks = ("bbox",)
 
     def instances_to_json(self, instances: Instances, img_id: Any) -> list[dict[str, Any]]:
         """Turn the detections of an image into COCO's result format.

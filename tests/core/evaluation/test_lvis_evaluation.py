@@ -32,7 +32,8 @@ def polygon(box: list[int]) -> list[list[int]]:
 
 def truth(random: np.random.RandomState) -> dict[str, Any]:
     """Make annotations of which each image has three categories, and knows of another one."""
-    images, annotations = [], []
+    images: list[Any] = []
+    annotations: list[Any] = []
     for image_id in range(1, NUM_IMAGES + 1):
         categories = random.permutation(NUM_CLASSES) + 1
         for category in categories[:3].tolist():
@@ -201,7 +202,7 @@ def test_a_category_that_is_not_annotated_exhaustively_has_no_wrong_detections(
 
 
 def test_what_cannot_be_measured(small_dataset: str) -> None:
-    with pytest.raises(ValueError, match=r"tasks bbox and segm; found \('keypoints',\)"):
+    with pytest.raises(ValueError, match=r"tasks bbox, segm; found \['keypoints'\]"):
         LVISEvaluator(small_dataset, ["keypoints"])
     evaluator = LVISEvaluator(small_dataset, ["bbox", "segm"])
     assert math.isnan(evaluate(evaluator, {1: instances([], [], [])})["segm"]["APr"])

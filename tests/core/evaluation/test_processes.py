@@ -16,6 +16,7 @@ from d2seg.core.evaluation import (
     CityscapesSemSegEvaluator,
     COCOEvaluator,
     COCOPanopticEvaluator,
+    DatasetEvaluator,
     DatasetEvaluators,
     PascalVOCDetectionEvaluator,
     SemSegEvaluator,
@@ -148,7 +149,7 @@ def evaluate(folder: str, output_name: str) -> None:
         [{"image_id": i, "file_name": file_name(i)}] for i in range(rank, len(BOXES), world_size)
     ]
     output_dir = path / output_name
-    groups = [
+    groups: list[list[DatasetEvaluator]] = [
         [
             COCOEvaluator(name, output_dir=output_dir),
             SemSegEvaluator(name, output_dir=output_dir),

@@ -94,5 +94,5 @@ def test_upright_data_sets_give_the_numbers_of_coco(tmp_path: Path) -> None:
 
 
 def test_other_tasks_are_refused(dataset: str, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="the task bbox only"):
+    with pytest.raises(ValueError, match=r"RotatedCOCOEvaluator .* tasks bbox; found \['segm'\]"):
         RotatedCOCOEvaluator(dataset, ["segm"], output_dir=tmp_path)
