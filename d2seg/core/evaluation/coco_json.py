@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pycocotools.mask as mask_util
+import torch
 
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.core.structures import BoxMode, Instances
@@ -25,7 +26,7 @@ def instances_to_coco_json(instances: Instances, img_id: Any) -> list[dict[str, 
 
     Args:
         instances: With ``pred_boxes``, ``scores``, ``pred_classes`` and, optionally, ``pred_masks``
-            (N, H, W) bool and ``pred_keypoints`` (N, K, 3) of x, y and score.
+            (N, H, W) bool, tensor or array, and ``pred_keypoints`` (N, K, 3) of x, y and score.
         img_id: The image's id in the annotation file.
 
     Returns:
@@ -40,7 +41,7 @@ def instances_to_coco_json(instances: Instances, img_id: Any) -> list[dict[str, 
     results = box_results(instances, xywh, img_id)
     if instances.has("pred_masks"):
         for result, mask in zip(results, instances.pred_masks, strict=True):
-            result["segmentation"] = encode_mask(np.asarray(mask.cpu()))
+            result["segmentation"] = encode_mask(torch.as_tensor(mask).cpu().numpy())
     if instances.has("pred_keypoints"):
         keypoints = instances.pred_keypoints.cpu() - instances.pred_keypoints.new_tensor(
             [0.5, 0.5, 0.0], device="cpu"

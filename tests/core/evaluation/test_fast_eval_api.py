@@ -10,7 +10,7 @@ import pytest
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from d2seg.core.evaluation.fast_eval_api import COCOeval_opt
+from d2seg.core.evaluation.fast_eval_api import COCOeval_opt, fastest_evaluation
 
 ANNOTATIONS = [(1, 1, [5, 5, 20, 30]), (1, 2, [40, 10, 30, 10]), (2, 1, [0, 0, 50, 60])]
 DETECTIONS = [
@@ -63,3 +63,18 @@ def test_numbers_are_those_of_pycocotools(params: dict[str, Any]) -> None:
 def test_the_numbers_are_not_trivial() -> None:
     precision = evaluated(COCOeval_opt, {}).eval["precision"]
     assert 0 < precision[precision > -1].mean() < 1
+
+
+def test_the_fastest_evaluation_gives_the_same_numbers() -> None:
+    kind = fastest_evaluation("bbox")
+    slow, fast = evaluated(COCOeval, {}), evaluated(kind, {})
+    for key in ("precision", "recall"):
+        np.testing.assert_allclose(fast.eval[key], slow.eval[key], rtol=0, atol=1e-12)
+
+
+def test_faster_coco_eval_is_used_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    package = pytest.importorskip("faster_coco_eval")
+    assert fastest_evaluation("segm") is package.COCOeval_faster
+    assert fastest_evaluation("keypoints") is COCOeval_opt
+    monkeypatch.setattr("d2seg.core.evaluation.fast_eval_api.find_spec", lambda name: None)
+    assert fastest_evaluation("segm") is COCOeval_opt
