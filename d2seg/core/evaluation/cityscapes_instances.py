@@ -70,7 +70,7 @@ def compare_instances(
         masks: (N, H, W) bool, the detections of this label.
         scores: N numbers.
     """
-    areas = dict(zip(*(v.tolist() for v in np.unique(truth_ids, return_counts=True)), strict=True))
+    areas = _areas(truth_ids)
     objects = {
         id_
         for id_, area in areas.items()
@@ -108,14 +108,19 @@ def average_precision(verdicts: Iterable[Verdict], num_objects: int) -> float:
     return float((np.diff(recall) * (precision[1:] + precision[:-1]) / 2).sum())
 
 
+def _areas(ids: np.ndarray) -> dict[int, int]:
+    """Return how many pixels each id has."""
+    counts = np.bincount(ids.reshape(-1))
+    present = np.flatnonzero(counts)
+    return dict(zip(present.tolist(), counts[present].tolist(), strict=True))
+
+
 def _describe(
     covered: np.ndarray, score: float, label_id: int, areas: dict[int, int], objects: set[int]
 ) -> _Detection:
     """Describe a detection by the truth ids of its pixels."""
     iou, ignored = {}, 0
-    for id_, shared in zip(
-        *(v.tolist() for v in np.unique(covered, return_counts=True)), strict=True
-    ):
+    for id_, shared in _areas(covered).items():
         if id_ == label_id or id_ // _INSTANCE_DIVISOR == label_id:
             iou[id_] = shared / (areas[id_] + covered.size - shared)
             ignored += 0 if id_ in objects else shared

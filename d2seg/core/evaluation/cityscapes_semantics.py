@@ -69,18 +69,19 @@ class SemanticCounts:
                 f"Predictions for Cityscapes are train ids from 0 to {_NUM_CLASSES - 1}; found "
                 f"{predicted.min()} to {predicted.max()}."
             )
-        for id_ in np.unique(truth_ids).tolist():
+        # [id, predicted train id]
+        covered = _count_labels(truth_ids, predicted)
+        for id_ in np.flatnonzero(covered.any(axis=1)).tolist():
             is_object = id_ >= _INSTANCE_DIVISOR
             index = _INDEX_BY_ID.get(id_ // _INSTANCE_DIVISOR if is_object else id_)
             if index is None:
                 continue
-            covered = predicted[truth_ids == id_]
-            self._pairs[index] += np.bincount(covered, minlength=_NUM_CLASSES)
+            self._pairs[index] += covered[id_]
             if is_object:
+                share = covered[id_] / covered[id_].sum()
                 self._num_objects[index] += 1
-                self._found[index] += (covered == index).mean()
-                same_category = np.isin(covered, _MEMBERS[_CATEGORY[index]])
-                self._found_category[index] += same_category.mean()
+                self._found[index] += share[index]
+                self._found_category[index] += share[_MEMBERS[_CATEGORY[index]]].sum()
 
     def add(self, others: Iterable["SemanticCounts"]) -> None:
         """Add the counts of other images."""
@@ -122,6 +123,13 @@ class SemanticCounts:
         return _ratio(
             (found[members] * area).sum(), (self._num_objects[members] * area).sum() + wrong
         )
+
+
+def _count_labels(truth_ids: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Count how often each train id was predicted where each id is annotated: (ids, classes)."""
+    pairs = truth_ids.reshape(-1) * _NUM_CLASSES + predicted.reshape(-1)
+    num_ids = int(truth_ids.max(initial=0)) + 1
+    return np.bincount(pairs, minlength=num_ids * _NUM_CLASSES).reshape(num_ids, _NUM_CLASSES)
 
 
 def _ratio(part: float, whole: float) -> float:
