@@ -1,8 +1,10 @@
 """The names of the classes a model tells apart."""
 
 import json
+import pickle
 from pathlib import Path
 
+import torch
 from safetensors import safe_open
 
 from d2seg.framework import CfgNode, MetadataCatalog, PathManager
@@ -12,8 +14,8 @@ def class_names(cfg: CfgNode) -> list[str]:
     """Find the class names of a model, in the order of its class indices.
 
     They come from the first registered data set of ``DATASETS.TEST`` and ``DATASETS.TRAIN`` that
-    has as many ``thing_classes`` as the model has classes; else from the ``classes`` in the
-    metadata of safetensors weights; else they are ``class 0``, ``class 1`` and so on.
+    has as many ``thing_classes`` as the model has classes; else from the weights, where a training
+    or an export of the plugin leaves them; else they are ``class 0``, ``class 1`` and so on.
 
     Args:
         cfg: The model's config.
@@ -30,11 +32,25 @@ def class_names(cfg: CfgNode) -> list[str]:
 
 
 def _names_in_weights(weights: str) -> list[str] | None:
-    if not weights.endswith(".safetensors"):
+    readers = {".safetensors": _names_in_safetensors, ".pth": _names_in_checkpoint}
+    reader = readers.get(Path(weights).suffix)
+    if reader is None:
         return None
     path = Path(PathManager.get_local_path(weights))
-    if not path.is_file():
-        return None
+    return reader(path) if path.is_file() else None
+
+
+def _names_in_safetensors(path: Path) -> list[str] | None:
     with safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get("classes")
     return json.loads(text) if text else None
+
+
+def _names_in_checkpoint(path: Path) -> list[str] | None:
+    try:
+        # Mapped, not read: only the names are looked at.
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, pickle.UnpicklingError):  # an old file format, or another kind of file
+        return None
+    saved = checkpoint.get("classes") if isinstance(checkpoint, dict) else None
+    return saved["thing_classes"] if isinstance(saved, dict) else None

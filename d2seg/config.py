@@ -1,7 +1,7 @@
 """Making a config the way every tool does: defaults, the plugin's keys, a file, overrides."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from d2seg.framework import CfgNode, PathManager, get_cfg, model_zoo
 
@@ -11,6 +11,49 @@ def add_d2seg_config(cfg: CfgNode) -> None:
     _add_section(cfg, "FEATURES", {"STAGES": ["backbone", "proposals", "mask_pooler"]})
     # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
     _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
+    # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
+    _add_section(cfg, "DATASETS", {"REGISTER": CfgNode(new_allowed=True)})
+    _add_section(cfg, "TRAIN", _TRAINING)
+    _add_section(cfg.INPUT, "LSJ", _LARGE_SCALE_JITTER)
+    _add_section(cfg.INPUT, "COPY_PASTE", _COPY_PASTE)
+
+
+_TRAINING = {
+    # A batch of SOLVER.IMS_PER_BATCH goes through the model in so many parts.
+    "ACCUMULATION_STEPS": 1,
+    # Stop when a loss is not finite, before the weights are touched, and name the images.
+    "NAN_GUARD": False,
+    # At each evaluation, compute the losses on DATASETS.TEST too (val_total_loss, ...).
+    "VALIDATION_LOSS": False,
+    # Keep model_best.pth by this metric, such as segm/AP or val_total_loss; empty: do not.
+    "BEST_METRIC": "",
+    "BEST_MODE": "max",
+    # Stop after so many evaluations without a better BEST_METRIC; 0: never.
+    "PATIENCE": 0,
+    # Evaluate, and write as model_ema.pth, an exponential moving average of the weights; 0: none.
+    "EMA_DECAY": 0.0,
+    # Iterations whose time and memory are traced, for TensorBoard or a browser.
+    "PROFILE_ITERS": (),
+}
+
+_LARGE_SCALE_JITTER = {
+    # Scale training images at random, then crop and pad to a square; replaces MIN_SIZE_TRAIN.
+    "ENABLED": False,
+    "SIZE": 1024,  # side of the square in pixels
+    # At scale 1.0 the image just fits into the square.
+    "MIN_SCALE": 0.1,
+    "MAX_SCALE": 2.0,
+}
+
+_COPY_PASTE = {
+    # Paste objects of one training image into another; needs MASK_FORMAT bitmask.
+    "ENABLED": False,
+    "PROBABILITY": 0.5,
+    # A random number of objects up to this; 0: up to all of them.
+    "MAX_OBJECTS": 0,
+    # Pixels over which the edges of pasted objects fade (the sigma of a Gaussian); 0.0: hard edges.
+    "BLEND": 0.0,
+}
 
 
 def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CfgNode:
@@ -50,7 +93,7 @@ def _find_config(name: str) -> str:
         ) from error
 
 
-def _add_section(cfg: CfgNode, name: str, defaults: dict[str, object]) -> None:
+def _add_section(cfg: CfgNode, name: str, defaults: Mapping[str, object]) -> None:
     section = cfg.setdefault(name, CfgNode())
     for key, value in defaults.items():
         section.setdefault(key, value)

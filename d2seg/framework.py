@@ -66,31 +66,97 @@ FRAMEWORK, REASON = choose_framework(os.environ.get(VARIABLE, "auto"))
 
 if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core import model_zoo
-    from d2seg.core.checkpoint import DetectionCheckpointer
+    from d2seg.core.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
     from d2seg.core.config import CfgNode, get_cfg
-    from d2seg.core.data import DatasetCatalog, MetadataCatalog
-    from d2seg.core.data.datasets import register_coco_instances
-    from d2seg.core.data.detection_utils import read_image
-    from d2seg.core.data.transforms import ResizeShortestEdge
-    from d2seg.core.engine import DefaultPredictor
-    from d2seg.core.evaluation import COCOEvaluator
+    from d2seg.core.data import (
+        DatasetCatalog,
+        DatasetFromList,
+        DatasetMapper,
+        MetadataCatalog,
+        build_detection_test_loader,
+        build_detection_train_loader,
+        get_detection_dataset_dicts,
+    )
+    from d2seg.core.data.datasets import register_coco_instances, register_lvis_instances
+    from d2seg.core.data.detection_utils import build_augmentation, read_image
+    from d2seg.core.data.samplers import RepeatFactorTrainingSampler
+    from d2seg.core.data.transforms import (
+        FixedSizeCrop,
+        RandomFlip,
+        ResizeScale,
+        ResizeShortestEdge,
+    )
+    from d2seg.core.engine import (
+        DefaultPredictor,
+        DefaultTrainer,
+        HookBase,
+        SimpleTrainer,
+        default_setup,
+        default_writers,
+        hooks,
+        launch,
+    )
+    from d2seg.core.evaluation import (
+        COCOEvaluator,
+        DatasetEvaluators,
+        inference_on_dataset,
+        print_csv_format,
+        verify_results,
+    )
+    from d2seg.core.evaluation.testing import flatten_results_dict
     from d2seg.core.modeling import build_model
     from d2seg.core.modeling.postprocessing import detector_postprocess
+    from d2seg.core.solver import build_lr_scheduler, build_optimizer
     from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
+    from d2seg.core.utils import comm
+    from d2seg.core.utils.events import EventStorage
     from d2seg.core.utils.file_io import PathManager
 else:
     from detectron2 import model_zoo
-    from detectron2.checkpoint import DetectionCheckpointer
+    from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
     from detectron2.config import CfgNode, get_cfg
-    from detectron2.data import DatasetCatalog, MetadataCatalog
-    from detectron2.data.datasets import register_coco_instances
-    from detectron2.data.detection_utils import read_image
-    from detectron2.data.transforms import ResizeShortestEdge
-    from detectron2.engine import DefaultPredictor
-    from detectron2.evaluation import COCOEvaluator
+    from detectron2.data import (
+        DatasetCatalog,
+        DatasetFromList,
+        DatasetMapper,
+        MetadataCatalog,
+        build_detection_test_loader,
+        build_detection_train_loader,
+        get_detection_dataset_dicts,
+    )
+    from detectron2.data.datasets import register_coco_instances, register_lvis_instances
+    from detectron2.data.detection_utils import build_augmentation, read_image
+    from detectron2.data.samplers import RepeatFactorTrainingSampler
+    from detectron2.data.transforms import (
+        FixedSizeCrop,
+        RandomFlip,
+        ResizeScale,
+        ResizeShortestEdge,
+    )
+    from detectron2.engine import (
+        DefaultPredictor,
+        DefaultTrainer,
+        HookBase,
+        SimpleTrainer,
+        default_setup,
+        default_writers,
+        hooks,
+        launch,
+    )
+    from detectron2.evaluation import (
+        COCOEvaluator,
+        DatasetEvaluators,
+        inference_on_dataset,
+        print_csv_format,
+        verify_results,
+    )
+    from detectron2.evaluation.testing import flatten_results_dict
     from detectron2.modeling import build_model
     from detectron2.modeling.postprocessing import detector_postprocess
+    from detectron2.solver import build_lr_scheduler, build_optimizer
     from detectron2.structures import BitMasks, Boxes, ImageList, Instances
+    from detectron2.utils import comm
+    from detectron2.utils.events import EventStorage
     from detectron2.utils.file_io import PathManager
 
     PathManager.register_handler(
@@ -106,17 +172,45 @@ __all__ = [
     "COCOEvaluator",
     "CfgNode",
     "DatasetCatalog",
+    "DatasetEvaluators",
+    "DatasetFromList",
+    "DatasetMapper",
     "DefaultPredictor",
+    "DefaultTrainer",
     "DetectionCheckpointer",
+    "EventStorage",
+    "FixedSizeCrop",
+    "HookBase",
     "ImageList",
     "Instances",
     "MetadataCatalog",
     "PathManager",
+    "PeriodicCheckpointer",
+    "RandomFlip",
+    "RepeatFactorTrainingSampler",
+    "ResizeScale",
     "ResizeShortestEdge",
+    "SimpleTrainer",
+    "build_augmentation",
+    "build_detection_test_loader",
+    "build_detection_train_loader",
+    "build_lr_scheduler",
     "build_model",
+    "build_optimizer",
+    "comm",
+    "default_setup",
+    "default_writers",
     "detector_postprocess",
+    "flatten_results_dict",
     "get_cfg",
+    "get_detection_dataset_dicts",
+    "hooks",
+    "inference_on_dataset",
+    "launch",
     "model_zoo",
+    "print_csv_format",
     "read_image",
     "register_coco_instances",
+    "register_lvis_instances",
+    "verify_results",
 ]

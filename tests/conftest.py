@@ -1,19 +1,29 @@
-"""One thread per process, a fixture for fresh interpreters, and the figures that tests record."""
+"""One thread per process, the same seeds for every test, and the figures that tests record."""
 
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; sub-processes inherit it
 
+import random
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_runtest_setup() -> None:
+    """Let no test depend on chance, or on the tests before it."""
+    random.seed(0)
+    np.random.seed(0)
+    torch.manual_seed(0)
 
 
 @pytest.fixture

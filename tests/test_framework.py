@@ -12,14 +12,18 @@ STAND_IN_MODULES = (
     "data",
     "data.datasets",
     "data.detection_utils",
+    "data.samplers",
     "data.transforms",
     "engine",
     "evaluation",
+    "evaluation.testing",
     "model_zoo",
     "modeling",
     "modeling.postprocessing",
+    "solver",
     "structures",
     "utils",
+    "utils.events",
 )
 
 

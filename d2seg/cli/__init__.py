@@ -17,12 +17,14 @@ from d2seg.cli.arguments import move_overrides
 
 COMMANDS = {
     "demo": "run the shipped model on the shipped images and write a page that shows everything",
+    "train": "train a model, and evaluate it",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
+    "report": "measure stored detections and show curves, confusions and the worst images",
     "doctor": "say what is installed, which framework serves, and whether it works",
 }
 
-USER_ERRORS = (ValueError, KeyError, TypeError, ImportError, OSError)
+USER_ERRORS = (ValueError, KeyError, TypeError, ImportError, OSError, FloatingPointError)
 """What the project raises for bad input; anything else is a defect and keeps its traceback."""
 
 DEBUG_VARIABLE = "D2SEG_DEBUG"

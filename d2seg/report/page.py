@@ -1,11 +1,11 @@
-"""The demo's page: what goes on it, and its rendering as one self-contained HTML file."""
+"""The demo's page, and the rendering of pages as self-contained HTML files."""
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -112,6 +112,18 @@ def write_page(path: str | Path, page: Page) -> None:
         path: The HTML file.
         page: What it shows; texts are escaped.
     """
+    # asdict copies; NamedTuples inside keep their attribute names.
+    write_html(path, "page.html", asdict(page))
+
+
+def write_html(path: str | Path, template: str, values: dict[str, Any]) -> None:
+    """Render a template of this package and write the page.
+
+    Args:
+        path: The HTML file.
+        template: The name of the template.
+        values: What it shows; texts are escaped.
+    """
     # The page is the only user of jinja2, and most of d2seg should start without it.
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -122,7 +134,6 @@ def write_page(path: str | Path, page: Page) -> None:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    # asdict copies; NamedTuples inside keep their attribute names.
-    html = environment.get_template("page.html").render(asdict(page))
+    html = environment.get_template(template).render(values)
     with replace_when_complete(path) as temporary:
         temporary.write_text(html, encoding="utf-8")

@@ -151,7 +151,8 @@ def _transform_segmentation(
             f"A mask of size {tuple(segmentation['size'])} became {mask.shape[:2]}, but the image "
             f"became {tuple(image_size)} (height, width): their sizes differed before."
         )
-    return mask
+    # Padding brings in the value that label maps get, which is no part of the object.
+    return (mask == 1).astype(np.uint8)
 
 
 def _transform_polygons(polygons: list[np.ndarray], transforms: Transform) -> list[np.ndarray]:

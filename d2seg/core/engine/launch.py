@@ -96,5 +96,6 @@ def _worker(
             torch.cuda.set_device(local_rank)
         comm.synchronize()
         main_func(*args)
+        comm.synchronize()
     finally:
-        dist.destroy_process_group()
+        comm.destroy_process_groups()

@@ -47,6 +47,17 @@ def create_local_process_group(num_workers_per_machine: int) -> None:
             _local_group = group
 
 
+def destroy_process_groups() -> None:
+    """Leave the job: end every group, and keep none that could outlive it.
+
+    A gloo group that is still referred to when Python exits aborts the process now and then.
+    """
+    global _local_group  # noqa: PLW0603
+    _local_group = None
+    _object_group.cache_clear()
+    dist.destroy_process_group()
+
+
 def get_local_process_group() -> Any:
     """Return the group of the processes of this machine.
 

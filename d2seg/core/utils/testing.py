@@ -24,7 +24,7 @@ def get_model_no_weights(config_path: str) -> nn.Module:
 
 
 def random_boxes(num_boxes: int, max_coord: float = 100, device: Any = "cpu") -> Tensor:
-    """Make random boxes (N, 4), XYXY, each side at least 1 pixel and all below ``max_coord``."""
+    """Make random boxes (N, 4), XYXY, with sides of about 1 pixel or more, below ``max_coord``."""
     boxes = torch.rand(num_boxes, 4, device=device) * (max_coord * 0.5)
     boxes.clamp_(min=1.0)  # the second pair becomes a width and a height, which must not be 0
     boxes[:, 2:] += boxes[:, :2]

@@ -88,6 +88,17 @@ def test_an_rle_becomes_a_bitmap() -> None:
     assert direct.gt_masks.area().tolist() == [300 * 200]
 
 
+def test_padding_is_no_part_of_an_rle() -> None:
+    padding = [T.PadTransform(0, 0, 50, 20, 400, 300, 128, seg_pad_value=255)]
+    padded = detection_utils.transform_instance_annotations(
+        annotation(segmentation=left_half()), padding, (320, 450)
+    )
+    expected = np.zeros((320, 450), dtype=np.uint8)
+    expected[:300, :200] = 1
+    assert padded["segmentation"].dtype == np.uint8
+    assert np.array_equal(padded["segmentation"], expected)
+
+
 def test_polygons_are_cut_with_their_image() -> None:
     pytest.importorskip("shapely", reason="fvcore cuts polygons with shapely")
     cut = detection_utils.transform_instance_annotations(

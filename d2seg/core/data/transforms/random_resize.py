@@ -83,7 +83,8 @@ class ResizeScale(Augmentation):
         old_hw = np.array(image.shape[:2])
         window_hw = np.array([self.target_height, self.target_width]) * scale
         new_hw = np.round(old_hw * (window_hw / old_hw).min()).astype(int)
-        return _resize(image, new_hw.tolist(), self.interp)
+        # A thread-like image would lose its shorter edge altogether.
+        return _resize(image, np.maximum(new_hw, 1).tolist(), self.interp)
 
 
 class _ShortestEdgePolicy(Augmentation):

@@ -67,6 +67,8 @@ def test_sizes() -> None:
     assert sizes == {(7, 9, 3), (8, 4, 3)}
     scaled = T.ResizeScale(1.0, 1.0, 40, 33).get_transform(image)
     assert (scaled.new_h, scaled.new_w) == (22, 33)
+    thread = T.ResizeScale(0.1, 0.1, 100, 100).get_transform(np.zeros((2, 90)))
+    assert (thread.new_h, thread.new_w) == (1, 10)
 
 
 def test_rotations_by_range_and_by_choice() -> None:

@@ -1,0 +1,42 @@
+"""An exponential moving average of the weights (arXiv:1703.01780)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from d2seg.framework import HookBase
+
+
+class MovingAverage(HookBase):
+    """Follows the weights after each step; buffers are those of the model.
+
+    Args:
+        model: As it is trained.
+        decay: Share of the average that stays in a step, from 0 to below 1, such as 0.999.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        if not 0 < decay < 1:
+            raise ValueError(f"TRAIN.EMA_DECAY is {decay}, but must be from 0 to below 1.")
+        self._source = model.module if isinstance(model, DistributedDataParallel) else model
+        self._average = AveragedModel(self._source, multi_avg_fn=get_ema_multi_avg_fn(decay))
+
+    @property
+    def model(self) -> nn.Module:
+        """The model with the averaged weights."""
+        return self._average.module
+
+    def after_step(self) -> None:
+        """Take in the weights of this step."""
+        self._average.update_parameters(self._source)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the average."""
+        return self._average.state_dict()
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over an average."""
+        self._average.load_state_dict(state_dict)

@@ -1,0 +1,128 @@
+"""Keeping the best weights, and stopping when they no longer get better."""
+
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from d2seg.framework import DetectionCheckpointer, HookBase, comm
+
+logger = logging.getLogger(__name__)
+
+BEST_NAME = "model_best"
+
+
+class StopTraining(BaseException):
+    """Raised by a hook to end a training early.
+
+    Like KeyboardInterrupt no Exception: what handles and logs failures is to let it pass.
+    """
+
+
+class WeightsWriter(DetectionCheckpointer):
+    """Writes weights that a run does not go on from: the last checkpoint stays the last."""
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Do nothing."""
+
+
+class KeepBest(HookBase):
+    """Writes ``model_best.pth`` when a metric is better than ever; may end the training.
+
+    The best value and its iteration are in the file itself, so that a resumed run knows them; what
+    was found after the iteration it resumes from will be found again.
+
+    Args:
+        model: Returns the model whose weights are written.
+        folder: Where the file goes.
+        period: Iterations between evaluations.
+        metric: Its name in the event storage, such as ``segm/AP``.
+        mode: ``max`` or ``min``: what is better.
+        patience: Stop after so many evaluations without a better value; 0: never.
+        extra: More entries of the file, such as class names.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[], nn.Module],
+        folder: str,
+        *,
+        period: int,
+        metric: str,
+        mode: str = "max",
+        patience: int = 0,
+        extra: dict[str, object] | None = None,
+    ) -> None:
+        if mode not in ("max", "min"):
+            raise ValueError(f"TRAIN.BEST_MODE is '{mode}', but must be max or min.")
+        if period <= 0:
+            raise ValueError(
+                "TRAIN.BEST_METRIC needs evaluations: set TEST.EVAL_PERIOD to the number of "
+                f"iterations between them; found {period}."
+            )
+        self._model, self._folder, self._period = model, Path(folder), period
+        self._metric, self._sign, self._patience = metric, 1 if mode == "max" else -1, patience
+        self._extra = extra or {}
+        self.best_value: float | None = None
+        self.best_iter = -1
+
+    def before_train(self) -> None:
+        """Learn the best value so far from the file, if the run is resumed."""
+        path = self._folder / f"{BEST_NAME}.pth"
+        if self.trainer.start_iter == 0 or not path.is_file():
+            return
+        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        if kept.get("metric") == self._metric and kept["iteration"] < self.trainer.start_iter:
+            self.best_value, self.best_iter = kept["value"], kept["iteration"]
+            logger.info("The best %s so far is %.4f.", self._metric, self.best_value)
+
+    def after_step(self) -> None:
+        """Look at the metric after an evaluation.
+
+        Raises:
+            StopTraining: It has not been better for too long.
+        """
+        done = self.trainer.iter + 1
+        if done % self._period == 0 and done != self.trainer.max_iter:
+            self._look()
+            self._stop_if_hopeless()
+
+    def after_train(self) -> None:
+        """Look at the metric of the last evaluation."""
+        if self.trainer.iter + 1 >= self.trainer.max_iter:
+            self._look()
+
+    def _look(self) -> None:
+        value = comm.all_gather(self._latest())[0]
+        if value is None or not math.isfinite(value):
+            return
+        if self.best_value is not None and self._sign * (value - self.best_value) <= 0:
+            return
+        self.best_value, self.best_iter = value, self.trainer.iter
+        logger.info("%s is best so far: %.4f", self._metric, value)
+        WeightsWriter(self._model(), str(self._folder)).save(
+            BEST_NAME, metric=self._metric, value=value, iteration=self.best_iter, **self._extra
+        )
+
+    def _latest(self) -> float | None:
+        """Return the value in this process; only the main one has results of evaluations."""
+        if not comm.is_main_process():
+            return None
+        latest = self.trainer.storage.latest()
+        if self._metric not in latest:
+            raise ValueError(
+                f"TRAIN.BEST_METRIC is '{self._metric}', but the evaluation gives no such metric; "
+                f"it gives {', '.join(name for name in latest if '/' in name or 'val_' in name)}."
+            )
+        return float(latest[self._metric][0])
+
+    def _stop_if_hopeless(self) -> None:
+        waited = (self.trainer.iter - self.best_iter) // self._period
+        if self._patience and waited >= self._patience:
+            raise StopTraining(
+                f"{self._metric} has not been better than {self.best_value} of iteration "
+                f"{self.best_iter} for {waited} evaluations (TRAIN.PATIENCE)."
+            )

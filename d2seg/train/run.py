@@ -1,0 +1,136 @@
+"""Starting a training in one process, in several, or under torchrun."""
+
+import argparse
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from d2seg.config import load_config
+from d2seg.datasets import fill_num_classes, register_datasets
+from d2seg.framework import (
+    CfgNode,
+    DetectionCheckpointer,
+    comm,
+    default_setup,
+    launch,
+    verify_results,
+)
+from d2seg.train.evaluators import write_results
+from d2seg.train.trainer import Trainer
+
+TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
+"""What torchrun tells each process that it starts."""
+
+
+@dataclass(frozen=True)
+class TrainingJob:
+    """What is to be done, as the command line says it.
+
+    Attributes:
+        config_file: A file, or a name of the model zoo.
+        overrides: Keys and values in turn.
+        resume: Go on from the last checkpoint of ``OUTPUT_DIR``.
+        eval_only: Evaluate ``MODEL.WEIGHTS``, or with ``resume`` the last checkpoint.
+    """
+
+    config_file: str
+    overrides: Sequence[str] = ()
+    resume: bool = False
+    eval_only: bool = False
+
+
+def prepare_config(job: TrainingJob) -> CfgNode:
+    """Return the frozen config of a job, its data sets registered and ``NUM_CLASSES`` filled in.
+
+    Raises:
+        ValueError, KeyError, FileNotFoundError: The config or a data set of it is not sound.
+    """
+    cfg = load_config(job.config_file, job.overrides)
+    register_datasets(cfg)
+    fill_num_classes(cfg)
+    if not job.eval_only and not cfg.DATASETS.TRAIN:
+        raise ValueError("DATASETS.TRAIN is empty; name a data set to train on.")
+    if job.eval_only and not cfg.DATASETS.TEST:
+        raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on.")
+    cfg.freeze()
+    return cfg
+
+
+def run_job(job: TrainingJob) -> Any:
+    """Train, or evaluate, in this process, which may be one of several.
+
+    Returns:
+        The results of the last evaluation in the main process.
+    """
+    cfg = prepare_config(job)
+    default_setup(cfg, argparse.Namespace(config_file=job.config_file, eval_only=job.eval_only))
+    if job.eval_only:
+        return evaluate(cfg, resume=job.resume)
+    trainer = Trainer(cfg)
+    trainer.resume_or_load(resume=job.resume)
+    return trainer.train()
+
+
+def evaluate(cfg: CfgNode, resume: bool = False) -> Any:
+    """Evaluate the weights of a config on ``DATASETS.TEST`` and keep the results.
+
+    Args:
+        cfg: The whole config.
+        resume: Take the last checkpoint of ``OUTPUT_DIR`` in place of ``MODEL.WEIGHTS``.
+    """
+    model = Trainer.build_model(cfg)
+    checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
+    checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
+    results = Trainer.test(cfg, model)
+    if comm.is_main_process():
+        write_results(results, Path(cfg.OUTPUT_DIR) / "inference" / "results.json")
+        verify_results(cfg, results)
+    return results
+
+
+def run_training(
+    job: TrainingJob,
+    *,
+    num_gpus: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+) -> None:
+    """Run a job in so many processes; under torchrun, in those it has started.
+
+    Args:
+        job: What to do.
+        num_gpus: Processes on each machine, one to a GPU; on the CPU where there is none.
+        num_machines: How many machines there are.
+        machine_rank: The number of this machine.
+        dist_url: Where the processes meet; ``auto`` for one machine.
+
+    Raises:
+        ChildProcessError: A process ended with an error, which it has printed.
+    """
+    if all(variable in os.environ for variable in TORCHRUN_VARIABLES):
+        _run_under_torchrun(job)
+        return
+    if num_gpus * num_machines == 1:
+        run_job(job)
+        return
+    prepare_config(job)  # bad input is told once, here, and not by every process
+    launch(run_job, num_gpus, num_machines, machine_rank, dist_url, args=(job,))
+
+
+def _run_under_torchrun(job: TrainingJob) -> None:
+    on_gpu = torch.cuda.is_available()
+    dist.init_process_group("nccl" if on_gpu else "gloo")
+    try:
+        if on_gpu:
+            torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        comm.create_local_process_group(int(os.environ["LOCAL_WORLD_SIZE"]))
+        run_job(job)
+        comm.synchronize()
+    finally:
+        dist.destroy_process_group()

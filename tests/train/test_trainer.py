@@ -1,0 +1,246 @@
+"""What a training with the plugin's keys does, and that it can be interrupted."""
+
+import json
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2seg.class_names import class_names
+from d2seg.config import load_config
+from d2seg.framework import DetectionCheckpointer, build_model
+from d2seg.train import Trainer, run_training
+from d2seg.train.run import TrainingJob
+from tests.train.conftest import VALIDATION, WriteConfig, read_metrics
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.filterwarnings("ignore:.*SwigPy:DeprecationWarning")
+
+
+def train(config: Path, *overrides: str, resume: bool = False, eval_only: bool = False) -> None:
+    run_training(TrainingJob(str(config), overrides, resume, eval_only))
+
+
+def test_a_training_leaves_weights_classes_metrics_and_results(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    train(write_config())
+    run = tmp_path / "run"
+    final = torch.load(run / "model_final.pth", weights_only=True)
+    assert final["classes"] == {"thing_classes": ["nucleus"]}
+    assert final["iteration"] == 5
+    assert load_config(run / "config.yaml").MODEL.ROI_HEADS.NUM_CLASSES == 1
+    results = json.loads((run / "inference" / "results.json").read_text())
+    assert set(results) == {"bbox", "segm"}
+    assert 0 <= results["segm"]["AP"] <= 100
+    assert (run / "inference" / VALIDATION / "coco_instances_results.json").is_file()
+    cfg = load_config(run / "config.yaml", ["MODEL.WEIGHTS", str(run / "model_final.pth")])
+    cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
+    assert class_names(cfg) == ["nucleus"]
+
+
+def test_resumed_losses_are_those_without_the_interruption(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    options = {
+        "TRAIN__EMA_DECAY": 0.5,
+        "TRAIN__VALIDATION_LOSS": True,
+        "TEST__EVAL_PERIOD": 3,
+        "DATALOADER__ASPECT_RATIO_GROUPING": True,
+    }
+    train(write_config(OUTPUT_DIR=str(tmp_path / "whole"), **options))
+    config = write_config(OUTPUT_DIR=str(tmp_path / "parts"), **options)
+
+    class Killed(Exception):
+        pass
+
+    def stop(trainer: Trainer) -> None:
+        if trainer.iter == 4:
+            raise Killed
+
+    from d2seg.framework import default_setup, hooks
+    from d2seg.train.run import prepare_config
+
+    cfg = prepare_config(TrainingJob(str(config)))
+    default_setup(cfg, None)
+    trainer = Trainer(cfg)
+    trainer.register_hooks([hooks.CallbackHook(before_step=stop)])
+    with pytest.raises(Killed):
+        trainer.train()
+    train(config, resume=True)
+    whole, parts = (read_metrics(tmp_path / name) for name in ("whole", "parts"))
+    for iteration, metrics in whole.items():
+        # The interrupted run wrote more: what there was when it stopped.
+        assert {name: parts[iteration].get(name) for name in metrics} == metrics
+    assert len(whole[5]) > 10
+    for name in ("model_final.pth", "model_ema.pth"):
+        first, second = (
+            torch.load(tmp_path / run / name, weights_only=True)["model"]
+            for run in ("whole", "parts")
+        )
+        assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+@pytest.mark.slow
+def test_a_killed_process_is_resumed_with_the_same_losses(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    options = {
+        "SOLVER__MAX_ITER": 60,
+        "SOLVER__CHECKPOINT_PERIOD": 7,
+        "DATASETS__TEST": [],
+        "DATALOADER__NUM_WORKERS": 1,
+    }
+    train(write_config(OUTPUT_DIR=str(tmp_path / "whole"), **options))
+    config = write_config(OUTPUT_DIR=str(tmp_path / "killed"), **options)
+    command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", str(config)]
+    chance = random.Random(time.time_ns())
+    kills = 0
+    while not (tmp_path / "killed" / "model_final.pth").exists():
+        process = subprocess.Popen(
+            [*command, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        try:
+            output, _ = process.communicate(timeout=chance.uniform(5, 12) if kills < 4 else 300)
+            assert process.returncode == 0, output
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            kills += 1
+    assert kills > 0
+    whole, killed = (read_metrics(tmp_path / name) for name in ("whole", "killed"))
+    assert killed == whole
+    # No half-written file stays under a name that a run would take.
+    for path in (tmp_path / "killed").glob("model_*.pth"):
+        assert "model" in torch.load(path, weights_only=True)
+
+
+def test_parts_of_a_batch_give_the_gradients_of_the_batch(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    # A proposal network's losses are means over images, so that parts and whole are the same.
+    options = {
+        "MODEL__META_ARCHITECTURE": "ProposalNetwork",
+        "MODEL__MASK_ON": False,
+        "MODEL__RESNETS__NORM": "FrozenBN",
+        "MODEL__FPN__NORM": "",
+        "MODEL__RPN__BATCH_SIZE_PER_IMAGE": 100_000,  # nothing is sampled
+        "INPUT__MIN_SIZE_TRAIN": [64],  # padding would have anchors too
+        "SOLVER__IMS_PER_BATCH": 4,
+        "SOLVER__MAX_ITER": 3,
+        "DATASETS__TEST": [],
+    }
+    states = []
+    for parts in (1, 2):
+        run = tmp_path / f"parts{parts}"
+        train(write_config(OUTPUT_DIR=str(run), TRAIN__ACCUMULATION_STEPS=parts, **options))
+        states.append(torch.load(run / "model_final.pth", weights_only=True)["model"])
+    start = build_model(load_config(tmp_path / "parts1" / "config.yaml")).state_dict()
+    for key, value in states[0].items():
+        torch.testing.assert_close(states[1][key], value, atol=1e-6, rtol=1e-4, msg=key)
+    assert any(not torch.equal(states[0][key], start[key]) for key in start)
+
+
+def test_the_best_weights_are_kept_and_hopeless_training_ends(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    train(
+        write_config(
+            SOLVER__MAX_ITER=40,
+            SOLVER__BASE_LR=0.0,  # it cannot get better
+            TEST__EVAL_PERIOD=1,
+            TRAIN__VALIDATION_LOSS=True,
+            TRAIN__BEST_METRIC="val_total_loss",
+            TRAIN__BEST_MODE="min",
+            TRAIN__PATIENCE=2,
+            MODEL__RESNETS__NORM="FrozenBN",
+            MODEL__FPN__NORM="",
+        )
+    )
+    run = tmp_path / "run"
+    best = torch.load(run / "model_best.pth", weights_only=True)
+    assert best["iteration"] == 0
+    assert (best["metric"], best["classes"]) == ("val_total_loss", {"thing_classes": ["nucleus"]})
+    assert best["value"] == pytest.approx(read_metrics(run)[2]["val_total_loss"])
+    assert torch.load(run / "model_final.pth", weights_only=True)["iteration"] == 2
+    assert (run / "last_checkpoint").read_text() == "model_final.pth"
+
+
+def test_losses_that_are_not_finite_stop_the_run_and_name_the_images(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = write_config(SOLVER__BASE_LR=1e12, TRAIN__NAN_GUARD=True, SOLVER__MAX_ITER=20)
+    with pytest.raises(FloatingPointError, match=r"not finite: .*The images are .*\.png, .*\.png"):
+        train(config, "SOLVER.CLIP_GRADIENTS.ENABLED", "False")
+
+
+def test_a_vanished_image_stops_the_run_with_its_name(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = write_config()
+    content = json.loads((tmp_path / "small_train.json").read_text())
+    content["images"][0]["file_name"] = "gone.png"
+    (tmp_path / "small_train.json").write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"Image '.*gone.png' cannot be used for training: .*gone"):
+        train(config, "SOLVER.CHECKPOINT_PERIOD", "1")
+
+
+def test_evaluation_alone_gives_the_same_results(write_config: WriteConfig, tmp_path: Path) -> None:
+    config = write_config()
+    train(config)
+    path = tmp_path / "run" / "inference" / "results.json"
+    trained = json.loads(path.read_text())
+    path.unlink()
+    train(config, "MODEL.WEIGHTS", str(tmp_path / "run" / "model_final.pth"), eval_only=True)
+    assert json.loads(path.read_text()) == trained
+
+
+def test_half_precision_trains(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(SOLVER__AMP__ENABLED=True, DATASETS__TEST=[]))
+    state = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
+    assert all(v.dtype != torch.bfloat16 for v in state["model"].values())
+    losses = read_metrics(tmp_path / "run")[5]
+    assert all(torch.tensor(list(losses.values())).isfinite())
+
+
+def test_other_classes_cannot_be_resumed(write_config: WriteConfig, tmp_path: Path) -> None:
+    train(write_config(DATASETS__TEST=[]))
+    path = tmp_path / "run" / "model_final.pth"
+    checkpoint = torch.load(path, weights_only=True)
+    checkpoint["classes"] = {"thing_classes": ["cell"]}
+    torch.save(checkpoint, path)
+    with pytest.raises(ValueError, match=r"trained on the classes \['cell'\], but DATASETS.TRAIN"):
+        train(write_config(DATASETS__TEST=[]), resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"TRAIN__ACCUMULATION_STEPS": 3}, "ACCUMULATION_STEPS is 3, but must divide the 2 images"),
+        ({"TRAIN__BEST_METRIC": "segm/AP"}, "BEST_METRIC needs evaluations: set TEST.EVAL_PERIOD"),
+        ({"TRAIN__VALIDATION_LOSS": True}, "VALIDATION_LOSS needs TEST.EVAL_PERIOD"),
+        ({"TRAIN__EMA_DECAY": 1.5}, "EMA_DECAY is 1.5, but must be"),
+        ({"DATASETS__TRAIN": []}, "DATASETS.TRAIN is empty"),
+        ({"DATALOADER__SAMPLER_TRAIN": "Best"}, "SAMPLER_TRAIN is .*found 'Best'"),
+    ],
+)
+def test_bad_keys_are_told_before_the_training(
+    write_config: WriteConfig, changes: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        train(write_config(**changes))
+
+
+def test_weights_of_a_checkpoint_load_without_the_rest(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    train(write_config(DATASETS__TEST=[]))
+    cfg = load_config(tmp_path / "run" / "config.yaml")
+    model = build_model(cfg)
+    DetectionCheckpointer(model).load(tmp_path / "run" / "model_final.pth")
+    saved = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["model"]
+    assert all(torch.equal(saved[key], value) for key, value in model.state_dict().items())
