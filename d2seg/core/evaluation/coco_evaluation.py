@@ -1,279 +1,247 @@
-"""COCO's average precision of boxes and masks, through pycocotools.
+"""COCO's average precision of boxes, masks and keypoints, and average recall of proposals."""
 
-Legend: T IoU thresholds (0.50 to 0.95), R recall positions, K categories, A size ranges (all,
-small, medium, large).
-"""
-
-import contextlib
-import io
 import itertools
-import json
 import logging
 import os
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
-from pycocotools.coco import COCO
+import torch
 from pycocotools.cocoeval import COCOeval
 
-from d2seg.core.data.catalog import Metadata, MetadataCatalog
+from d2seg.core.config import CfgNode
+from d2seg.core.data.catalog import MetadataCatalog
+from d2seg.core.data.errors import InvalidArgumentError
+from d2seg.core.evaluation.coco_comparison import compare_with_truth
+from d2seg.core.evaluation.coco_json import (
+    RESULT_KEYS,
+    instances_to_coco_json,
+    results_of_task,
+    write_json,
+)
+from d2seg.core.evaluation.coco_metrics import METRICS, average_precisions
+from d2seg.core.evaluation.coco_truth import dataset_category_ids, load_truth
+from d2seg.core.evaluation.collect import collect_lists
 from d2seg.core.evaluation.evaluator import DatasetEvaluator, Outputs
-from d2seg.core.runtime.comm import gather, is_main_process, synchronize
-from d2seg.core.runtime.files import PathManager, replace_when_complete
-from d2seg.core.structures import BoxMode, Instances
+from d2seg.core.evaluation.fast_eval_api import fastest_evaluation
+from d2seg.core.evaluation.proposal_recall import proposal_metrics, write_proposals
+from d2seg.core.evaluation.tables import metrics_table, per_class_table
+from d2seg.core.runtime.files import replace_when_complete
+
+__all__ = ["COCOEvaluator", "instances_to_coco_json"]
 
 logger = logging.getLogger(__name__)
 
-_TASKS = ("bbox", "segm")
-_RESULT_KEYS = {"bbox": "bbox", "segm": "segmentation"}
-"""Where a COCO result keeps what a task is about."""
-
-_SIZE_RANGES = ("all", "small", "medium", "large")
-_METRICS: dict[str, tuple[float | None, str]] = {
-    "AP": (None, "all"),
-    "AP50": (0.5, "all"),
-    "AP75": (0.75, "all"),
-    "APs": (None, "small"),
-    "APm": (None, "medium"),
-    "APl": (None, "large"),
-}
-"""For each metric the IoU threshold (None: the mean of all) and the size range."""
+_DEFAULT_MAX_DETS = 100
+_CPU = torch.device("cpu")
 
 
 class COCOEvaluator(DatasetEvaluator):
-    """Average precision of boxes and masks, as COCO defines it.
+    """Average precision of instances and average recall of proposals, as COCO defines them.
 
-    Masks are compressed as they come in, so that a whole data set fits into memory.
+    Works for any data set; one that has no annotation file is written as one. Masks are compressed
+    as they come in, so that a whole data set fits into memory.
     """
+
+    _known_tasks: tuple[str, ...] = tuple(METRICS)
+    _results_file = "coco_instances_results.json"
 
     def __init__(
         self,
         dataset_name: str,
-        tasks: Sequence[str] | None = None,
+        tasks: Sequence[str] | CfgNode | None = None,
         distributed: bool = True,
         output_dir: str | os.PathLike[str] | None = None,
         *,
         max_dets_per_image: int | None = None,
+        use_fast_impl: bool = True,
+        kpt_oks_sigmas: Sequence[float] = (),
+        allow_cached_coco: bool = True,
     ) -> None:
         """Read the annotations.
 
         Args:
-            dataset_name: A data set that was registered with its annotation file.
-            tasks: ``bbox``, ``segm`` or both; None for what the predictions have.
+            dataset_name: A registered data set.
+            tasks: Some of ``bbox``, ``segm`` and ``keypoints``; None for what the predictions
+                have. A whole config is deprecated; its ``TEST.KEYPOINT_OKS_SIGMAS`` is used.
             distributed: Collect the predictions of all processes; otherwise only those of this one.
-            output_dir: The folder for ``coco_instances_results.json``; None to write nothing.
-            max_dets_per_image: How many detections of an image count, best first; 100 when None.
+            output_dir: The folder for ``coco_instances_results.json`` (COCO's format),
+                ``instances_predictions.pth`` (what was processed, for ``torch.load``) and
+                ``box_proposals.pkl``; None to write nothing.
+            max_dets_per_image: How many boxes or masks of an image count, best first; 100 when
+                None. Keypoints always count 20, as COCO has it.
+            use_fast_impl: Measure with the package faster-coco-eval where it is installed; the
+                numbers are the same.
+            kpt_oks_sigmas: For each keypoint how far annotators disagree; empty for COCO's 17.
+            allow_cached_coco: Use ``<dataset_name>_coco_format.json`` in the output folder, written
+                for a data set without annotation file, if it is there already.
 
         Raises:
-            ValueError: A task is unknown, or the data set has no annotation file.
+            ValueError: A task is unknown, or the data set has no annotation file and there is no
+                output folder.
             FileNotFoundError: The annotation file is missing.
         """
-        if isinstance(tasks, str) or not set(tasks or ()) <= set(_TASKS):
-            raise ValueError(
-                f"COCOEvaluator measures a list of the tasks {', '.join(_TASKS)}; found {tasks!r}."
+        if isinstance(tasks, CfgNode):
+            logger.warning("COCOEvaluator(name, cfg) is deprecated; give tasks instead of cfg.")
+            kpt_oks_sigmas, tasks = kpt_oks_sigmas or tasks.TEST.KEYPOINT_OKS_SIGMAS, None
+        if isinstance(tasks, str) or not set(tasks or ()) <= set(self._known_tasks):
+            raise InvalidArgumentError(
+                f"{type(self).__name__} measures a list of the tasks "
+                f"{', '.join(self._known_tasks)}; found {tasks!r}."
             )
         self._tasks = None if tasks is None else tuple(tasks)
         self._distributed = distributed
         self._output_dir = output_dir
-        self._max_dets = 100 if max_dets_per_image is None else max_dets_per_image
+        self._max_dets = max_dets_per_image or _DEFAULT_MAX_DETS
+        self._use_fast_impl = use_fast_impl
+        self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
+        self._cpu_device = _CPU
+        self._logger = logger
         self._metadata = MetadataCatalog.get(dataset_name)
-        self._coco_api = _read_annotations(self._metadata)
+        self._coco_api = load_truth(self._metadata, output_dir, allow_cached_coco)
+        self._do_evaluation = "annotations" in self._coco_api.dataset
         self._predictions: list[dict[str, Any]] = []
-        self._num_images = 0
+        self._results: OrderedDict[str, dict[str, float]] = OrderedDict()
 
     def reset(self) -> None:
         """Forget all predictions."""
         self._predictions = []
-        self._num_images = 0
 
     def process(self, inputs: Outputs, outputs: Outputs) -> None:
         """Take the predictions for some images.
 
         Args:
             inputs: One dict per image, with its ``image_id``.
-            outputs: One dict per image, with ``instances`` in pixels of the original image.
+            outputs: One dict per image, with ``instances`` or ``proposals``, or both, in pixels of
+                the original image.
         """
         for image, output in zip(inputs, outputs, strict=True):
-            self._predictions += instances_to_coco_json(output["instances"], image["image_id"])
-            self._num_images += 1
+            prediction = {"image_id": image["image_id"]}
+            if "instances" in output:
+                instances = output["instances"]
+                prediction["instances"] = self.instances_to_json(instances, image["image_id"])
+            if "proposals" in output:
+                prediction["proposals"] = output["proposals"].to(_CPU)
+            if len(prediction) > 1:
+                self._predictions.append(prediction)
 
-    def evaluate(self, img_ids: Sequence[int] | None = None) -> dict[str, dict[str, float]]:
+    def instances_to_json(self, instances: Any, img_id: Any) -> list[dict[str, Any]]:
+        """Turn the detections of an image into COCO's result format."""
+        return instances_to_coco_json(instances, img_id)
+
+    def evaluate(self, img_ids: Sequence[Any] | None = None) -> dict[str, dict[str, float]]:
         """Measure, and write the predictions to the output folder.
 
         Args:
             img_ids: The images to count; None for all that are annotated.
 
         Returns:
-            For each task ``AP``, ``AP50``, ``AP75``, ``APs``, ``APm``, ``APl`` in percent (nan
-            where there is nothing to measure) and, with several classes, ``AP-<class name>``.
+            For each task ``AP``, ``AP50``, ``AP75``, ``APs`` (not for keypoints), ``APm``, ``APl``
+            in percent (nan where there is nothing to measure) and, with several classes,
+            ``AP-<class name>``; for ``box_proposals`` ``AR@100``, ``ARs@100`` ... ``ARl@1000``.
             Empty if no image was processed, and in processes other than the first.
+
+        Raises:
+            ValueError: A prediction has a class or an image that the data set does not have (which
+                is an AssertionError, too), or another number of keypoints.
         """
-        predictions, num_images = self._collect()
-        if not is_main_process() and self._distributed:
+        predictions = collect_lists(self._predictions, self._distributed)
+        if predictions is None:
             return {}
-        if num_images == 0:
+        if not predictions:
             logger.warning("COCOEvaluator was given no image; there is nothing to evaluate.")
             return {}
-        predictions = self._with_dataset_categories(predictions)
-        self._write(predictions)
-        if "annotations" not in self._coco_api.dataset:
-            logger.info("'%s' has no annotations; not evaluated.", self._metadata.name)
-            return {}
-        results: OrderedDict[str, dict[str, float]] = OrderedDict()
-        for task in self._tasks or _tasks_of(predictions):
-            results[task] = self._measure(task, predictions, img_ids)
-            logger.info("%s: %s", task, ", ".join(f"{k} {v:.2f}" for k, v in results[task].items()))
-        return results
+        if self._output_dir is not None:
+            target = os.path.join(self._output_dir, "instances_predictions.pth")
+            with replace_when_complete(target) as path:
+                torch.save(predictions, path)
+        self._results = OrderedDict()
+        if any("proposals" in prediction for prediction in predictions):
+            self._eval_box_proposals([p for p in predictions if "proposals" in p])
+        if any("instances" in prediction for prediction in predictions):
+            self._eval_predictions(predictions, img_ids=img_ids)
+        # Callers may change what they get.
+        return OrderedDict((task, dict(metrics)) for task, metrics in self._results.items())
 
-    def _collect(self) -> tuple[list[dict[str, Any]], int]:
-        if not self._distributed:
-            return self._predictions, self._num_images
-        synchronize()
-        parts = gather((self._predictions, self._num_images))
-        predictions = list(itertools.chain.from_iterable(part[0] for part in parts))
-        return predictions, sum(part[1] for part in parts)
-
-    def _with_dataset_categories(self, predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Replace contiguous classes by the category ids of the annotation file."""
-        contiguous = self._metadata.get("thing_dataset_id_to_contiguous_id")
-        if contiguous is None:
-            # load_coco_json, which would have noted it, numbers the ids in their order.
-            contiguous = {
-                id_: index for index, id_ in enumerate(sorted(self._coco_api.getCatIds()))
-            }
-        dataset_ids = {index: id_ for id_, index in contiguous.items()}
-        for class_id in {prediction["category_id"] for prediction in predictions}:
-            if class_id not in dataset_ids:
-                raise ValueError(
-                    f"A prediction has class {class_id}, but data set '{self._metadata.name}' has "
-                    f"{len(dataset_ids)} classes; check MODEL.ROI_HEADS.NUM_CLASSES."
-                )
-        return [{**p, "category_id": dataset_ids[p["category_id"]]} for p in predictions]
-
-    def _write(self, predictions: list[dict[str, Any]]) -> None:
-        if self._output_dir is None:
-            return
-        target = os.path.join(self._output_dir, "coco_instances_results.json")
-        with replace_when_complete(target) as path:
-            path.write_text(json.dumps(predictions), encoding="utf-8")
-        logger.info("Wrote %d predictions to %s", len(predictions), target)
-
-    def _measure(
-        self, task: str, predictions: list[dict[str, Any]], img_ids: Sequence[int] | None
-    ) -> dict[str, float]:
-        results = _results_of_task(task, predictions)
-        if not results:
-            logger.warning("There are no predictions for the task '%s'.", task)
-            return dict.fromkeys(_METRICS, float("nan"))
-        self._require_known_images(results)
-        # pycocotools writes its progress to stdout.
-        with contextlib.redirect_stdout(io.StringIO()):
-            coco_eval = COCOeval(self._coco_api, self._coco_api.loadRes(results), task)
-            coco_eval.params.maxDets = [self._max_dets]
-            if img_ids is not None:
-                coco_eval.params.imgIds = list(img_ids)
-            coco_eval.evaluate()
-            coco_eval.accumulate()
-        class_names = [
-            self._coco_api.cats[category_id]["name"] for category_id in coco_eval.params.catIds
+    def _tasks_from_predictions(self, results: list[dict[str, Any]]) -> list[str]:
+        return [
+            "bbox",
+            *(t for t in ("keypoints", "segm") if any(RESULT_KEYS[t] in r for r in results)),
         ]
-        return _average_precisions(
-            coco_eval.eval["precision"][..., 0], coco_eval.params.iouThrs, class_names
+
+    def _eval_box_proposals(self, predictions: list[dict[str, Any]]) -> None:
+        if self._output_dir is not None:
+            write_proposals(predictions, self._output_dir)
+        if self._do_evaluation:
+            metrics = proposal_metrics(predictions, self._coco_api)
+            logger.info("Proposals:\n%s", metrics_table(metrics))
+            self._results["box_proposals"] = metrics
+
+    def _eval_predictions(
+        self, predictions: list[dict[str, Any]], img_ids: Sequence[Any] | None = None
+    ) -> None:
+        """Write the instances of all images, and measure each task into ``_results``."""
+        found = itertools.chain.from_iterable(p.get("instances", []) for p in predictions)
+        results = self._with_dataset_categories(list(found))
+        write_json(results, self._output_dir, self._results_file)
+        if not self._do_evaluation:
+            logger.info("'%s' has no annotations; not evaluated.", self._metadata.name)
+            return
+        for task in sorted(self._tasks or self._tasks_from_predictions(results)):
+            of_task = results_of_task(task, results)
+            coco_eval = self._compare(task, of_task, img_ids) if of_task else None
+            self._results[task] = self._derive_coco_results(coco_eval, task, self._class_names())
+
+    def _compare(
+        self, task: str, results: list[dict[str, Any]], img_ids: Sequence[Any] | None
+    ) -> Any:
+        return compare_with_truth(
+            self._coco_api,
+            results,
+            task,
+            kind=self._evaluation_class(task),
+            max_dets=self._max_dets,
+            kpt_oks_sigmas=self._kpt_oks_sigmas,
+            img_ids=img_ids,
         )
 
-    def _require_known_images(self, results: list[dict[str, Any]]) -> None:
-        unknown = {result["image_id"] for result in results} - set(self._coco_api.imgs)
-        if unknown:
-            raise ValueError(
-                f"There are predictions for {len(unknown)} image(s) that data set "
-                f"'{self._metadata.name}' does not list, such as image id {min(unknown)}."
+    def _with_dataset_categories(self, results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Replace contiguous classes by the category ids of the annotation file."""
+        dataset_ids = dataset_category_ids(self._metadata, self._coco_api)
+        for class_id in {result["category_id"] for result in results} - set(dataset_ids):
+            raise InvalidArgumentError(
+                f"A prediction has class {class_id}, but data set '{self._metadata.name}' has "
+                f"{len(dataset_ids)} classes; check MODEL.ROI_HEADS.NUM_CLASSES."
             )
+        return [{**r, "category_id": dataset_ids[r["category_id"]]} for r in results]
 
+    def _class_names(self) -> list[str]:
+        """Return the name of each category of the annotation file, by rising id."""
+        names = self._metadata.get("thing_classes") or []
+        known = {
+            id_: names[index]
+            for index, id_ in dataset_category_ids(self._metadata, self._coco_api).items()
+            if index < len(names)
+        }
+        categories = self._coco_api.cats
+        return [known.get(id_, categories[id_]["name"]) for id_ in sorted(categories)]
 
-def instances_to_coco_json(instances: Instances, img_id: int) -> list[dict[str, Any]]:
-    """Turn detections into COCO's result format.
+    def _evaluation_class(self, task: str) -> type:
+        return fastest_evaluation(task) if self._use_fast_impl else COCOeval
 
-    Args:
-        instances: With ``pred_boxes``, ``scores``, ``pred_classes`` and, optionally, ``pred_masks``
-            (N, H, W) bool.
-        img_id: The image's id in the annotation file.
-
-    Returns:
-        One dict per object: ``image_id``, ``category_id`` (contiguous), ``bbox`` XYWH, ``score``
-        and, for masks, ``segmentation`` as compressed RLE.
-    """
-    if len(instances) == 0:
-        return []
-    boxes = instances.pred_boxes.tensor.cpu().numpy()
-    xywh = BoxMode.convert(boxes, BoxMode.XYXY_ABS, BoxMode.XYWH_ABS).tolist()
-    scores, classes = instances.scores.tolist(), instances.pred_classes.tolist()
-    results: list[dict[str, Any]] = [
-        {"image_id": img_id, "category_id": class_id, "bbox": box, "score": score}
-        for class_id, box, score in zip(classes, xywh, scores, strict=True)
-    ]
-    if instances.has("pred_masks"):
-        for result, mask in zip(results, instances.pred_masks, strict=True):
-            result["segmentation"] = _encode_mask(mask.cpu().numpy())
-    return results
-
-
-def _encode_mask(mask: np.ndarray) -> dict[str, Any]:
-    encoded = mask_util.encode(np.asfortranarray(mask, dtype=np.uint8))
-    # JSON has text only.
-    return {"size": encoded["size"], "counts": encoded["counts"].decode("ascii")}
-
-
-def _read_annotations(metadata: Metadata) -> COCO:
-    json_file = metadata.get("json_file")
-    if json_file is None:
-        raise ValueError(
-            f"Data set '{metadata.name}' has no annotation file to evaluate with; register it with "
-            "register_coco_instances, or set `json_file` in its metadata."
-        )
-    path = PathManager.get_local_path(json_file)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"There is no annotation file '{json_file}' (of data set '{metadata.name}')."
-        )
-    with contextlib.redirect_stdout(io.StringIO()):
-        return COCO(path)
-
-
-def _tasks_of(predictions: Iterable[dict[str, Any]]) -> tuple[str, ...]:
-    return _TASKS if any("segmentation" in p for p in predictions) else ("bbox",)
-
-
-def _results_of_task(task: str, predictions: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Keep what the task is about: with a box left in, the area of a mask would be the box's."""
-    kept = ("image_id", "category_id", "score", _RESULT_KEYS[task])
-    return [{key: p[key] for key in kept} for p in predictions if _RESULT_KEYS[task] in p]
-
-
-def _average_precisions(
-    precision: np.ndarray, iou_thresholds: np.ndarray, class_names: Sequence[str]
-) -> dict[str, float]:
-    """Average the precision in the ways that have names.
-
-    Args:
-        precision: (T, R, K, A) float, -1 where there is nothing to measure.
-        iou_thresholds: (T,) float.
-        class_names: K names.
-    """
-    metrics = {}
-    for name, (threshold, size_range) in _METRICS.items():
-        chosen = precision[..., _SIZE_RANGES.index(size_range)]
-        if threshold is not None:
-            chosen = chosen[np.isclose(iou_thresholds, threshold)]
-        metrics[name] = _mean_percent(chosen)
-    if len(class_names) > 1:
-        for index, class_name in enumerate(class_names):
-            metrics[f"AP-{class_name}"] = _mean_percent(precision[:, :, index, 0])
-    return metrics
-
-
-def _mean_percent(precision: np.ndarray) -> float:
-    measured = precision[precision > -1]
-    return float(100 * measured.mean()) if measured.size else float("nan")
+    def _derive_coco_results(
+        self, coco_eval: Any, iou_type: str, class_names: Sequence[str] | None = None
+    ) -> dict[str, float]:
+        """Return the metrics of a task by name; nan for each if there is nothing to measure."""
+        if coco_eval is None:
+            logger.warning("There are no predictions for the task '%s'.", iou_type)
+            return dict.fromkeys(METRICS[iou_type], float("nan"))
+        # [T,R,K,A,M]; the last limit of detections is the largest.
+        precision = np.asarray(coco_eval.eval["precision"])[..., -1]
+        metrics = average_precisions(precision, coco_eval.params, iou_type, class_names)
+        logger.info("%s:\n%s", iou_type, metrics_table(metrics))
+        if by_class := per_class_table(metrics):
+            logger.info("%s by class:\n%s", iou_type, by_class)
+        return metrics

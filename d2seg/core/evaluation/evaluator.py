@@ -2,33 +2,36 @@
 
 import logging
 import time
-from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 
+from d2seg.core.data.errors import InvalidArgumentError
 from d2seg.core.runtime.comm import get_world_size, is_main_process
 
 logger = logging.getLogger(__name__)
 
 _SECONDS_BETWEEN_LOGS = 10.0
+_MOMENTS = ("on_start", "before_inference", "after_inference", "on_end")
 
 Outputs = list[dict[str, Any]]
 """One dict per image: a model's inputs, or its outputs."""
 
 
-class DatasetEvaluator(ABC):
-    """Collects what a model predicts, image by image, and measures it in the end."""
+class DatasetEvaluator:
+    """Collects what a model predicts, image by image, and measures it in the end.
 
-    @abstractmethod
+    A subclass defines what it needs; what it leaves out does nothing.
+    """
+
     def reset(self) -> None:
         """Forget everything; called before the first image."""
+        return
 
-    @abstractmethod
     def process(self, inputs: Outputs, outputs: Outputs) -> None:
         """Take the predictions for some images.
 
@@ -36,14 +39,15 @@ class DatasetEvaluator(ABC):
             inputs: What the model was given, one dict per image.
             outputs: What it returned, one dict per image, in the same order.
         """
+        return
 
-    @abstractmethod
     def evaluate(self) -> dict[str, dict[str, float]] | None:
         """Measure.
 
         Returns:
             For each task its metrics by name, such as ``{"bbox": {"AP": 53.2}}``.
         """
+        return None
 
 
 class DatasetEvaluators(DatasetEvaluator):
@@ -64,16 +68,20 @@ class DatasetEvaluators(DatasetEvaluator):
             evaluator.process(inputs, outputs)
 
     def evaluate(self) -> dict[str, dict[str, float]]:
-        """Return the metrics of all evaluators.
+        """Return the metrics of all evaluators; none in processes other than the first.
 
         Raises:
-            ValueError: Two evaluators measure a task of the same name.
+            InvalidArgumentError: Two evaluators measure a task of the same name.
         """
         results: OrderedDict[str, dict[str, float]] = OrderedDict()
         for evaluator in self._evaluators:
-            for task, metrics in (evaluator.evaluate() or {}).items():
+            # Every process has to call this: an evaluator may wait for the others there.
+            metrics_by_task = evaluator.evaluate() or {}
+            for task, metrics in metrics_by_task.items() if is_main_process() else ():
                 if task in results:
-                    raise ValueError(f"Two evaluators measure the task '{task}'; keep one of them.")
+                    raise InvalidArgumentError(
+                        f"Two evaluators measure the task '{task}'; keep one of them."
+                    )
                 results[task] = metrics
         return results
 
@@ -82,6 +90,7 @@ def inference_on_dataset(
     model: Callable[[Outputs], Outputs],
     data_loader: Iterable[Outputs],
     evaluator: DatasetEvaluator | Sequence[DatasetEvaluator] | None,
+    callbacks: Mapping[str, Callable[[], Any]] | None = None,
 ) -> dict[str, dict[str, float]]:
     """Run a model on every image and evaluate what it returns.
 
@@ -90,23 +99,33 @@ def inference_on_dataset(
             into evaluation mode meanwhile.
         data_loader: Yields lists of input dicts.
         evaluator: One or several evaluators; None to run the model only.
+        callbacks: Functions without arguments to call at ``on_start``, ``before_inference`` and
+            ``after_inference`` (around each batch), and ``on_end``.
 
     Returns:
         The metrics of every task; empty in processes other than the first.
+
+    Raises:
+        ValueError: A callback has another name.
     """
     if not isinstance(evaluator, DatasetEvaluator):
         evaluator = DatasetEvaluators(evaluator or [])
+    call = _caller(callbacks or {})
     evaluator.reset()
     clock = _Clock(data_loader)
     with ExitStack() as stack:
         if isinstance(model, nn.Module):
             stack.enter_context(inference_context(model))
         stack.enter_context(torch.no_grad())
+        call("on_start")
         for inputs in data_loader:
+            call("before_inference")
             with clock.running():
                 outputs = model(inputs)
+            call("after_inference")
             evaluator.process(inputs, outputs)
             clock.count(len(inputs))
+        call("on_end")
     clock.report()
     return evaluator.evaluate() or {}
 
@@ -120,6 +139,15 @@ def inference_context(model: nn.Module) -> Iterator[None]:
         yield
     finally:
         model.train(was_training)
+
+
+def _caller(callbacks: Mapping[str, Callable[[], Any]]) -> Callable[[str], Any]:
+    unknown = [name for name in callbacks if name not in _MOMENTS]
+    if unknown:
+        raise ValueError(
+            f"inference_on_dataset calls back at {', '.join(_MOMENTS)}; found '{unknown[0]}'."
+        )
+    return lambda moment: callbacks[moment]() if moment in callbacks else None
 
 
 class _Clock:

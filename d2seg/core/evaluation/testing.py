@@ -10,13 +10,16 @@ from d2seg.core.config import CfgNode
 logger = logging.getLogger(__name__)
 
 
-def print_csv_format(results: Mapping[str, Mapping[str, float]]) -> None:
+def print_csv_format(results: Mapping[str, Any]) -> None:
     """Log metrics as lines that can be pasted into a spreadsheet; per-class ones are left out.
 
     Args:
-        results: For each task its metrics by name.
+        results: For each task its metrics by name, or one number.
     """
     for task, metrics in results.items():
+        if not isinstance(metrics, Mapping):
+            logger.info("copypaste: %s=%s", task, metrics)
+            continue
         important = {name: value for name, value in metrics.items() if "-" not in name}
         logger.info("copypaste: Task: %s", task)
         logger.info("copypaste: %s", ",".join(important))

@@ -1,5 +1,6 @@
 """The loop that feeds evaluators."""
 
+import functools
 import logging
 from typing import Any
 
@@ -7,12 +8,14 @@ import pytest
 import torch
 from torch import nn
 
+from d2seg.core.config import get_cfg
 from d2seg.core.evaluation import (
     DatasetEvaluator,
     DatasetEvaluators,
     inference_context,
     inference_on_dataset,
     print_csv_format,
+    verify_results,
 )
 
 
@@ -74,3 +77,41 @@ def test_csv_lines_leave_out_classes(caplog: pytest.LogCaptureFixture) -> None:
         "copypaste: AP,AP50",
         "copypaste: 53.2311,85.5000",
     ]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        print_csv_format({"seconds": 3})
+    assert caplog.messages == ["copypaste: seconds=3"]
+
+
+def test_callbacks_around_each_batch() -> None:
+    called: list[str] = []
+    names = ("on_start", "before_inference", "after_inference", "on_end")
+    callbacks = {name: functools.partial(called.append, name) for name in names}
+    inference_on_dataset(Doubler(), BATCHES, None, callbacks)
+    batch = ["before_inference", "after_inference"]
+    assert called == ["on_start", *batch, *batch, "on_end"]
+    with pytest.raises(ValueError, match="on_end; found 'at_the_end'"):
+        inference_on_dataset(Doubler(), BATCHES, None, {"at_the_end": print})
+
+
+def test_an_evaluator_may_define_only_what_it_needs() -> None:
+    class Quiet(DatasetEvaluator):
+        def process(self, inputs: Any, outputs: Any) -> None:
+            self.last = outputs[-1]
+
+    quiet = Quiet()
+    assert inference_on_dataset(Doubler(), BATCHES, quiet) == {}
+    assert quiet.last == {"value": 6}
+
+
+def test_results_are_compared_with_expected_ones(caplog: pytest.LogCaptureFixture) -> None:
+    cfg = get_cfg()
+    results = {"bbox": {"AP": 40.4, "APl": float("nan")}}
+    assert verify_results(cfg, results)
+    cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 40.0, 0.5]]
+    assert verify_results(cfg, results)
+    for wrong in (["bbox", "AP", 41.0, 0.5], ["bbox", "APl", 1.0, 9.0], ["segm", "AP", 1.0, 9.0]):
+        cfg.TEST.EXPECTED_RESULTS = [["bbox", "AP", 40.0, 0.5], wrong]
+        with pytest.raises(SystemExit, match="1"):
+            verify_results(cfg, results)
+    assert "bbox AP is 40.4, expected 41.0 +- 0.5" in caplog.text
