@@ -48,6 +48,7 @@ from d2seg.core.modeling.roi_heads import (
     build_mask_head,
     build_roi_heads,
 )
+from d2seg.core.modeling.test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
@@ -65,9 +66,11 @@ __all__ = [
     "BaseKeypointRCNNHead",
     "BaseMaskRCNNHead",
     "CascadeROIHeads",
+    "DatasetMapperTTA",
     "DenseDetector",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "GeneralizedRCNNWithTTA",
     "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
