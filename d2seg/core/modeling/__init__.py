@@ -13,6 +13,7 @@ from d2seg.core.modeling.backbone import (
     make_stage,
 )
 from d2seg.core.modeling.meta_arch import (
+    FCOS,
     META_ARCH_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
     DenseDetector,
@@ -53,6 +54,7 @@ from d2seg.core.modeling.test_time_augmentation import DatasetMapperTTA, General
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
+    "FCOS",
     "FPN",
     "META_ARCH_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
