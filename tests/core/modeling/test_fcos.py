@@ -12,6 +12,7 @@ from d2seg.core.modeling import FCOS, build_backbone
 from d2seg.core.modeling.meta_arch.fcos import FCOSHead
 from d2seg.core.runtime.events import EventStorage
 from d2seg.core.structures import Boxes, ImageList, Instances
+from d2seg.core.utils.testing import get_model_no_weights
 from tests.core.modeling.thin import ARCHITECTURES, thin_config
 from tests.reference.cases import ground_truth, picture
 
@@ -186,3 +187,17 @@ def test_it_learns_one_image() -> None:
         optimizer.step()
         totals.append(loss.item() * model.loss_normalizer)
     assert sum(totals[-3:]) < 0.5 * sum(totals[:3])
+
+
+def test_the_published_config() -> None:
+    model = get_model_no_weights("COCO-Detection/fcos_R_50_FPN_1x.py")
+    assert isinstance(model, FCOS)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
+    convs = 4 * 2 * (256 * 256 * 9 + 3 * 256)  # two towers, with a group norm after each
+    answers = (80 + 4 + 1) * (256 * 9 + 1)
+    assert sum(p.numel() for p in model.head.parameters()) == convs + answers
+    assert count > frozen > 200_000
+    assert model.head_in_features == ["p3", "p4", "p5", "p6", "p7"]
+    names = set(model.state_dict())
+    assert {"head.cls_subnet.10.weight", "backbone.top_block.p7.bias", "head.ctrness.bias"} <= names
