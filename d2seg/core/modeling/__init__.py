@@ -9,8 +9,11 @@ from d2seg.core.modeling.backbone import (
     RegNet,
     ResNet,
     ResNetBlockBase,
+    SimpleFeaturePyramid,
+    ViT,
     build_backbone,
     build_resnet_backbone,
+    get_vit_lr_decay_rate,
     make_stage,
 )
 from d2seg.core.modeling.meta_arch import (
@@ -84,7 +87,9 @@ __all__ = [
     "RetinaNet",
     "SemanticSegmentor",
     "ShapeSpec",
+    "SimpleFeaturePyramid",
     "StandardROIHeads",
+    "ViT",
     "build_anchor_generator",
     "build_backbone",
     "build_box_head",
@@ -97,5 +102,6 @@ __all__ = [
     "build_rpn_head",
     "build_sem_seg_head",
     "detector_postprocess",
+    "get_vit_lr_decay_rate",
     "make_stage",
 ]

@@ -22,6 +22,7 @@ from d2seg.core.modeling.backbone.resnet import (
     build_resnet_backbone,
     make_stage,
 )
+from d2seg.core.modeling.backbone.vit import SimpleFeaturePyramid, ViT, get_vit_lr_decay_rate
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -36,9 +37,12 @@ __all__ = [
     "RegNet",
     "ResNet",
     "ResNetBlockBase",
+    "SimpleFeaturePyramid",
+    "ViT",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
+    "get_vit_lr_decay_rate",
     "make_stage",
 ]
