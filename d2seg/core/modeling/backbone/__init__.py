@@ -22,6 +22,7 @@ from d2seg.core.modeling.backbone.resnet import (
     build_resnet_backbone,
     make_stage,
 )
+from d2seg.core.modeling.backbone.swin import SwinTransformer
 from d2seg.core.modeling.backbone.vit import SimpleFeaturePyramid, ViT, get_vit_lr_decay_rate
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "ResNet",
     "ResNetBlockBase",
     "SimpleFeaturePyramid",
+    "SwinTransformer",
     "ViT",
     "build_backbone",
     "build_resnet_backbone",
