@@ -15,6 +15,7 @@ from d2seg.core.modeling.backbone.fpn import (
     build_resnet_fpn_backbone,
     build_retinanet_resnet_fpn_backbone,
 )
+from d2seg.core.modeling.backbone.mvit import MViT
 from d2seg.core.modeling.backbone.regnet import RegNet
 from d2seg.core.modeling.backbone.resnet import (
     ResNet,
@@ -35,6 +36,7 @@ __all__ = [
     "DeformBottleneckBlock",
     "LastLevelMaxPool",
     "LastLevelP6P7",
+    "MViT",
     "RegNet",
     "ResNet",
     "ResNetBlockBase",

@@ -14,7 +14,7 @@ from d2seg.core.modeling.backbone.swin_blocks import (
     SwinTransformerBlock,
     WindowAttention,
 )
-from d2seg.core.modeling.backbone.utils import init_transformer
+from d2seg.core.modeling.backbone.utils import drop_path_rates, init_transformer
 
 __all__ = [
     "BasicLayer",
@@ -117,7 +117,7 @@ class SwinTransformer(Backbone):
             positions = torch.empty(1, embed_dim, side, side)
             self.absolute_pos_embed = nn.Parameter(nn.init.trunc_normal_(positions, std=0.02))
         self.pos_drop = nn.Dropout(drop_rate)
-        rates = iter(torch.linspace(0, drop_path_rate, sum(depths)).tolist())
+        rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
         self.layers = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
             dim = embed_dim * 2**stage

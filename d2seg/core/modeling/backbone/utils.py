@@ -12,6 +12,7 @@ __all__ = [
     "PatchEmbed",
     "add_decomposed_rel_pos",
     "decomposed_rel_pos",
+    "drop_path_rates",
     "get_abs_pos",
     "get_rel_pos",
     "init_transformer",
@@ -197,6 +198,11 @@ def get_abs_pos(abs_pos: Tensor, has_cls_token: bool, hw: tuple[int, int]) -> Te
         return grid
     resized = F.interpolate(grid.permute(0, 3, 1, 2), size=hw, mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1)
+
+
+def drop_path_rates(last: float, depth: int) -> list[float]:
+    """Return the rates of ``depth`` blocks, which grow evenly from 0 to ``last``."""
+    return [last * index / max(depth - 1, 1) for index in range(depth)]
 
 
 def init_transformer(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from d2seg.core.modeling.backbone.utils import (
     Mlp,
     PatchEmbed,
     decomposed_rel_pos,
+    drop_path_rates,
     get_abs_pos,
     init_transformer,
     window_partition,
@@ -253,7 +254,7 @@ class ViT(Backbone):
             count = (pretrain_img_size // patch_size) ** 2 + int(pretrain_use_cls_token)
             self.pos_embed = nn.Parameter(torch.zeros(1, count, embed_dim))
             nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        rates = torch.linspace(0, drop_path_rate, depth).tolist()
+        rates = drop_path_rates(drop_path_rate, depth)
         side = img_size // patch_size
         self.blocks = nn.ModuleList(
             Block(
