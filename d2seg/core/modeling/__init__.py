@@ -31,6 +31,7 @@ from d2seg.core.modeling.meta_arch import (
     build_model,
     build_sem_seg_head,
 )
+from d2seg.core.modeling.mmdet_wrapper import MMDetBackbone, MMDetDetector
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -79,6 +80,8 @@ __all__ = [
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
     "GeneralizedRCNNWithTTA",
+    "MMDetBackbone",
+    "MMDetDetector",
     "MViT",
     "PanopticFPN",
     "ProposalNetwork",
