@@ -53,8 +53,7 @@ class MMDetBackbone(Backbone):
         self.backbone = _built(backbone)
         self.neck = None if neck is None else _built(neck)
         for part in (self.backbone, self.neck):
-            if hasattr(part, "init_weights"):
-                part.init_weights()  # type: ignore[union-attr,operator]
+            _draw_weights(part)
         self._shapes = dict(zip(names, output_shapes, strict=True))
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
@@ -101,8 +100,7 @@ class MMDetDetector(nn.Module):
     ) -> None:
         super().__init__()
         self.detector: Any = _built(detector)
-        if hasattr(self.detector, "init_weights"):
-            self.detector.init_weights()
+        _draw_weights(self.detector)
         self.size_divisibility = size_divisibility
         for name, values in (("pixel_mean", pixel_mean), ("pixel_std", pixel_std)):
             buffer = torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
@@ -115,13 +113,7 @@ class MMDetDetector(nn.Module):
 
     def forward(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Compute losses in training, detections otherwise; see `GeneralizedRCNN.forward`."""
-        images = ImageList.from_tensors(
-            [
-                (one["image"].to(self.device) - self.pixel_mean) / self.pixel_std
-                for one in batched_inputs
-            ],
-            self.size_divisibility,
-        )
+        images = self._batch(batched_inputs)
         samples = [
             _sample(one, size_hw, (images.tensor.shape[2], images.tensor.shape[3]))
             for one, size_hw in zip(batched_inputs, images.image_sizes, strict=True)
@@ -129,15 +121,21 @@ class MMDetDetector(nn.Module):
         if not self.training:
             found = self.detector.predict(images.tensor, samples, rescale=True)
             return [
-                {"instances": _instances(result.pred_instances, output_size(one, size_hw))}
-                for result, one, size_hw in zip(
-                    found, batched_inputs, images.image_sizes, strict=True
-                )
+                {"instances": _instances(result.pred_instances, sample.metainfo["ori_shape"])}
+                for result, sample in zip(found, samples, strict=True)
             ]
         self._add_ground_truth(samples, batched_inputs, images)
         losses = _losses(self.detector.loss(images.tensor, samples))
         losses.publish()
         return losses
+
+    def _batch(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
+        """Normalise the images and pad them to one batch."""
+        images = [
+            (one["image"].to(self.device) - self.pixel_mean) / self.pixel_std
+            for one in batched_inputs
+        ]
+        return ImageList.from_tensors(images, self.size_divisibility)
 
     def _add_ground_truth(
         self, samples: list[Any], batched_inputs: list[dict[str, Any]], images: ImageList
@@ -221,6 +219,13 @@ def _built(part: nn.Module | Mapping[str, Any]) -> nn.Module:
     _require("mmdet.models")  # registers what configs name
     module: nn.Module = _require("mmdet.registry").MODELS.build(config)
     return module
+
+
+def _draw_weights(part: Any) -> None:
+    """Let a module of MMDetection draw its weights, which it does not do when it is built."""
+    draw = getattr(part, "init_weights", None)
+    if draw is not None:
+        draw()
 
 
 def _require(name: str) -> ModuleType:

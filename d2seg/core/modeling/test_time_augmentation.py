@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from fvcore.transforms.transform import (
-    HFlipTransform,
-    Transform,
-    TransformList,
-    VFlipTransform,
-)
+from fvcore.transforms.transform import HFlipTransform, Transform, TransformList
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -20,9 +15,8 @@ from d2seg.core.config import CfgNode, configurable
 from d2seg.core.modeling.meta_arch import GeneralizedRCNN, PanopticFPN
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.roi_heads import RROIHeads
-from d2seg.core.ops.boxes import clip_boxes
-from d2seg.core.ops.nms import batched_nms
-from d2seg.core.structures import Boxes, Instances
+from d2seg.core.modeling.views import merge_views, move_boxes, unflip
+from d2seg.core.structures import Instances
 
 
 class DatasetMapperTTA:
@@ -168,7 +162,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
         asked = [
             Instances(
                 (view["image"].shape[1], view["image"].shape[2]),
-                pred_boxes=_moved(merged.pred_boxes, change),
+                pred_boxes=move_boxes(merged.pred_boxes, change),
                 pred_classes=merged.pred_classes,
                 scores=merged.scores,
             )
@@ -176,7 +170,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
         ]
         answers = self._infer(inputs, asked)
         upright = [
-            _unflipped(answer.pred_masks, change)
+            unflip(answer.pred_masks, change)
             for answer, change in zip(answers, transforms, strict=True)
         ]
         return torch.stack(upright).mean(dim=0)
@@ -191,53 +185,6 @@ class GeneralizedRCNNWithTTA(nn.Module):
             given = None if asked is None else asked[rows]
             results += self.model.inference(inputs[rows], given, do_postprocess=False)
         return results
-
-
-def merge_views(
-    found: Sequence[Instances],
-    transforms: Sequence[Transform],
-    size_hw: tuple[int, int],
-    nms_thresh: float,
-    topk: int,
-) -> Instances:
-    """Bring the detections of all views into the original image and drop the duplicates.
-
-    Args:
-        found: For each view, with ``pred_boxes``, ``scores`` and ``pred_classes``. Not modified.
-        transforms: For each view, from the original pixels to its own.
-        size_hw: Height and width in pixels of the original image.
-        nms_thresh: IoU above which the lower-scored box of the same class is dropped.
-        topk: At most this many detections; negative for all.
-
-    Returns:
-        Instances with the same three fields, by falling score.
-    """
-    moved = [
-        _moved(one.pred_boxes, change.inverse()).tensor
-        for one, change in zip(found, transforms, strict=True)
-    ]
-    boxes = clip_boxes(torch.cat(moved), size_hw)
-    scores = torch.cat([one.scores for one in found])
-    classes = torch.cat([one.pred_classes for one in found])
-    keep = batched_nms(boxes, scores, classes, nms_thresh)
-    keep = keep if topk < 0 else keep[:topk]
-    return Instances(
-        size_hw, pred_boxes=Boxes(boxes[keep]), scores=scores[keep], pred_classes=classes[keep]
-    )
-
-
-def _moved(boxes: Boxes, change: Transform) -> Boxes:
-    moved = change.apply_box(boxes.tensor.cpu().numpy())
-    return Boxes(torch.as_tensor(moved).to(boxes.tensor).reshape(-1, 4))
-
-
-def _unflipped(masks: Tensor, change: Transform) -> Tensor:
-    """Mirror masks (..., h, w) of a view back."""
-    steps = change.transforms if isinstance(change, TransformList) else [change]
-    for kind, axis in ((HFlipTransform, -1), (VFlipTransform, -2)):
-        if sum(isinstance(step, kind) for step in steps) % 2:
-            masks = masks.flip(axis)
-    return masks
 
 
 @contextmanager

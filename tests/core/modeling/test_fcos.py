@@ -1,10 +1,12 @@
 """FCOS: its head, its labels, its losses, and what it detects."""
 
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+import torchvision
 from torchvision.ops import generalized_box_iou_loss, sigmoid_focal_loss
 
 from d2seg.core.layers import ShapeSpec
@@ -76,6 +78,29 @@ def test_objects_go_to_the_level_of_their_size() -> None:
     assert points.min(dim=0).values.tolist() == [108.0, 44.0]
     assert points.max(dim=0).values.tolist() == [124.0, 52.0]
     assert not boxes[0][labels[0] == K].any()
+
+
+def test_labels_are_those_of_torchvision() -> None:
+    model = fcos()
+    anchors = model.anchor_generator(pyramid(model))
+    # Whole pixels, so that sides are at exactly the distances where one level ends.
+    corners = torch.randint(0, 96, (12, 2), generator=torch.Generator().manual_seed(0))
+    extents = torch.randint(4, 128, (12, 2), generator=torch.Generator().manual_seed(1))
+    boxes = torch.cat([corners, corners + extents], dim=1).float()
+    gt = objects(boxes.tolist(), [row % K for row in range(12)])
+    head = SimpleNamespace(compute_loss=lambda targets, outputs, anchors, rows: {"rows": rows[0]})
+    rows = torchvision.models.detection.FCOS.compute_loss(
+        SimpleNamespace(center_sampling_radius=1.5, head=head),
+        [{"boxes": boxes}],
+        {},
+        [Boxes.cat(anchors).tensor],
+        [len(one) for one in anchors],
+    )["rows"]
+    labels, matched = model.label_anchors(anchors, [gt])
+    found = rows >= 0
+    assert found.sum() > 20
+    assert torch.equal(labels[0] != K, found)
+    assert torch.equal(matched[0][found], boxes[rows[found]])
 
 
 def test_losses_are_those_of_the_paper() -> None:

@@ -14,7 +14,7 @@ from d2seg.core.data.detection_utils import read_image
 from d2seg.core.data.transforms import ResizeShortestEdge, ResizeTransform
 from d2seg.core.engine import DefaultPredictor
 from d2seg.core.modeling import DatasetMapperTTA, GeneralizedRCNNWithTTA, build_model
-from d2seg.core.modeling.test_time_augmentation import merge_views
+from d2seg.core.modeling.views import merge_views
 from d2seg.core.structures import Boxes, Instances, pairwise_iou
 from tests.core.modeling.thin import ARCHITECTURES, thin_architecture, thin_config
 from tests.reference.cases import picture

@@ -1,6 +1,8 @@
 """Multiscale vision transformers (MViTv2, arXiv:2112.01526)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -98,38 +100,35 @@ class MViT(Backbone):
             cells = (pretrain_img_size // patch_stride[0]) * (pretrain_img_size // patch_stride[1])
             positions = torch.zeros(1, cells + int(pretrain_use_cls_token), embed_dim)
             self.pos_embed = nn.Parameter(nn.init.trunc_normal_(positions, std=0.02))
-        rates = drop_path_rates(drop_path_rate, depth)
         self._outputs = {f"scale{n}": last for n, last in enumerate(last_block_indexes, start=2)}
         self._out_features = list(out_features)
         self._out_feature_strides, self._out_feature_channels = {}, {}
-        self.blocks = nn.ModuleList()
-        for index, plan in enumerate(
-            _plan(last_block_indexes, adaptive_kv_stride, adaptive_window_size)
-        ):
-            into, out_of, stride_q, stride_kv, window_size, reduction = plan
-            self.blocks.append(
-                MultiScaleBlock(
-                    embed_dim * into,
-                    embed_dim * out_of,
-                    num_heads * out_of,
-                    mlp_ratio,
-                    qkv_bias,
-                    rates[index],
-                    norm_layer,
-                    act_layer,
-                    qkv_pool_kernel,
-                    stride_q,
-                    stride_kv,
-                    residual_pooling,
-                    window_size,
-                    use_rel_pos,
-                    rel_pos_zero_init,
-                    (
-                        img_size // patch_stride[0] // reduction,
-                        img_size // patch_stride[1] // reduction,
-                    ),
-                )
+        block = partial(
+            MultiScaleBlock,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            norm_layer=norm_layer,
+            act_layer=act_layer,
+            qkv_pool_kernel=qkv_pool_kernel,
+            residual_pooling=residual_pooling,
+            use_rel_pos=use_rel_pos,
+            rel_pos_zero_init=rel_pos_zero_init,
+        )
+        rows, columns = img_size // patch_stride[0], img_size // patch_stride[1]
+        plans = _plan(last_block_indexes, adaptive_kv_stride, adaptive_window_size)
+        self.blocks = nn.ModuleList(
+            block(
+                embed_dim * plan.into,
+                embed_dim * plan.out_of,
+                num_heads * plan.out_of,
+                drop_path=rate,
+                stride_q=plan.stride_q,
+                stride_kv=plan.stride_kv,
+                window_size=plan.window_size,
+                input_size=(rows // plan.into, columns // plan.into),
             )
+            for plan, rate in zip(plans, drop_path_rates(drop_path_rate, depth), strict=True)
+        )
         for stage, name in enumerate(self._outputs):
             if name in self._out_features:
                 self.add_module(f"{name}_norm", norm_layer(embed_dim * 2**stage))
@@ -156,15 +155,21 @@ class MViT(Backbone):
         return outputs
 
 
-def _plan(
-    last_block_indexes: Sequence[int], kv_stride: int, window_size: int
-) -> list[tuple[int, int, int, int, int, int]]:
-    """List for each block what it is built with.
+class _BlockPlan(NamedTuple):
+    """What a block is built with.
 
-    Returns:
-        Channels of input and output as multiples of the first, stride of queries, stride of keys
-        and values, side of its windows or 0, and by how much its input is smaller than the first.
+    ``into`` and ``out_of`` are its channels as multiples of the first; its input is ``into`` times
+    smaller than that of the first. ``window_size`` is in cells of the input; 0 for none.
     """
+
+    into: int
+    out_of: int
+    stride_q: int
+    stride_kv: int
+    window_size: int
+
+
+def _plan(last_block_indexes: Sequence[int], kv_stride: int, window_size: int) -> list[_BlockPlan]:
     blocks = []
     begin = 0
     for stage, last in enumerate(last_block_indexes):
@@ -172,11 +177,11 @@ def _plan(
         for index in range(begin, last + 1):
             halves = stage > 0 and index == begin
             # A block that halves the map still gets, and cuts into windows, the larger one.
-            reduction = out_of // 2 if halves else out_of
-            ends = index == last and stage > 0
+            into = out_of // 2 if halves else out_of
+            ends = stage > 0 and index == last
             stride_kv = max(kv_stride // out_of, 1) * (2 if ends and stage < 3 else 1)
-            window = 0 if ends else window_size // reduction
-            blocks.append((reduction, out_of, 2 if halves else 1, stride_kv, window, reduction))
+            window = 0 if ends else window_size // into
+            blocks.append(_BlockPlan(into, out_of, out_of // into, stride_kv, window))
         begin = last + 1
     return blocks
 

@@ -1,6 +1,7 @@
 """Swin transformers, whose attention is within shifted windows (arXiv:2103.14030)."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -118,25 +119,22 @@ class SwinTransformer(Backbone):
             self.absolute_pos_embed = nn.Parameter(nn.init.trunc_normal_(positions, std=0.02))
         self.pos_drop = nn.Dropout(drop_rate)
         rates = iter(drop_path_rates(drop_path_rate, sum(depths)))
+        block = partial(
+            SwinTransformerBlock,
+            window_size=window_size,
+            mlp_ratio=mlp_ratio,
+            qkv_bias=qkv_bias,
+            qk_scale=qk_scale,
+            drop=drop_rate,
+            attn_drop=attn_drop_rate,
+            norm_layer=norm_layer,
+        )
         self.layers = nn.ModuleList()
         for stage, (depth, heads) in enumerate(zip(depths, num_heads, strict=True)):
             dim = embed_dim * 2**stage
-            blocks: list[nn.Module] = [
-                SwinTransformerBlock(
-                    dim,
-                    heads,
-                    window_size,
-                    window_size // 2 if index % 2 else 0,
-                    mlp_ratio,
-                    qkv_bias,
-                    qk_scale,
-                    drop_rate,
-                    attn_drop_rate,
-                    next(rates),
-                    norm_layer=norm_layer,
-                )
-                for index in range(depth)
-            ]
+            # Every second block has its windows shifted by half of one.
+            shifts = [window_size // 2 if index % 2 else 0 for index in range(depth)]
+            blocks = [block(dim, heads, shift_size=s, drop_path=next(rates)) for s in shifts]
             last = stage == len(depths) - 1
             merging = None if last else PatchMerging(dim, norm_layer)
             self.layers.append(BasicLayer(blocks, merging, use_checkpoint))

@@ -1,6 +1,6 @@
 """The layers of Swin transformers (arXiv:2103.14030). Maps are (B, H, W, C)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -168,7 +168,7 @@ class BasicLayer(nn.Module):
     """
 
     def __init__(
-        self, blocks: list[nn.Module], downsample: nn.Module | None, use_checkpoint: bool
+        self, blocks: Sequence[nn.Module], downsample: nn.Module | None, use_checkpoint: bool
     ) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(blocks)

@@ -9,24 +9,23 @@ import torch.nn.functional as F
 from fvcore.nn import giou_loss, sigmoid_focal_loss_jit
 from torch import Tensor, nn
 
-from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
 from d2seg.core.modeling.backbone import Backbone
 from d2seg.core.modeling.box_regression import Box2BoxTransformLinear
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.dense_detector import DenseDetector, in_anchor_order
-from d2seg.core.modeling.meta_arch.retinanet import RetinaNetHead
+from d2seg.core.modeling.meta_arch.fcos_head import FCOSHead, Predictions
 from d2seg.core.ops.dense import best_candidates
 from d2seg.core.ops.nms import batched_nms
 from d2seg.core.ops.points import assign_points, centerness
 from d2seg.core.structures import Boxes, ImageList, Instances
 
+__all__ = ["FCOS", "FCOSHead"]
+
 _FIRST_NORMALIZER = 300.0
 _NORMALIZER_MOMENTUM = 0.9
 _RANGE = (4.0, 8.0)
 """A level of stride s finds objects whose farthest side is 4s to 8s pixels from the point."""
-
-Predictions = tuple[list[Tensor], list[Tensor], list[Tensor]]
 
 
 class FCOS(DenseDetector):
@@ -246,39 +245,6 @@ class FCOS(DenseDetector):
         return Instances(
             size_hw, pred_boxes=Boxes(boxes[keep]), scores=best[keep], pred_classes=classes[keep]
         )
-
-
-class FCOSHead(RetinaNetHead):
-    """The towers of RetinaNet, with one box for each cell, and the centerness from the second.
-
-    Distances are learnt in strides, so levels need no scales of their own (section 2.2).
-
-    Args:
-        input_shape: Of each level; all have the same channels.
-        conv_dims: Channels of each convolution of a tower.
-        **kwargs: As of `RetinaNetHead`, without ``num_anchors``.
-    """
-
-    def __init__(
-        self, *, input_shape: Sequence[ShapeSpec], conv_dims: Sequence[int], **kwargs: Any
-    ) -> None:
-        super().__init__(input_shape=input_shape, conv_dims=conv_dims, num_anchors=1, **kwargs)
-        width = conv_dims[-1] if conv_dims else input_shape[0].channels or 0
-        self.ctrness = nn.Conv2d(width, 1, 3, padding=1)
-        nn.init.normal_(self.ctrness.weight, std=0.01)
-        nn.init.zeros_(self.ctrness.bias)  # type: ignore[arg-type]
-
-    def forward(self, features: Sequence[Tensor]) -> Predictions:  # type: ignore[override]
-        """Predict from features (B, C, H_l, W_l) of each level.
-
-        Returns:
-            Per level class logits (B, K, H_l, W_l), distances (B, 4, H_l, W_l) and centerness
-            logits (B, 1, H_l, W_l).
-        """
-        to_box = [self.bbox_subnet(x) for x in features]
-        logits = [self.cls_score(self.cls_subnet(x)) for x in features]
-        deltas = [self.bbox_pred(x) for x in to_box]
-        return logits, deltas, [self.ctrness(x) for x in to_box]
 
 
 def _distance_ranges(anchors: Sequence[Boxes]) -> Tensor:
