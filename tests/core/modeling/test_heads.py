@@ -10,11 +10,13 @@ from d2seg.core.data import MetadataCatalog
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling import build_box_head, build_mask_head, build_rpn_head
 from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
+from d2seg.core.modeling.backbone.blocks import BottleneckBlock
 from d2seg.core.modeling.box_regression import Box2BoxTransform
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.postprocessing import detector_postprocess
+from d2seg.core.modeling.roi_heads import Res5ROIHeads
 from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, classification_metrics
 from d2seg.core.runtime.events import EventStorage
 from d2seg.core.structures import Boxes, Instances
@@ -193,6 +195,33 @@ def test_federated_weights_come_from_the_counts_of_the_training_set() -> None:
     cfg.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = False
     with pytest.raises(ValueError, match="set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True"):
         FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+
+
+@pytest.mark.parametrize(("depth", "dilation"), [(18, 1), (50, 1), (50, 2)])
+def test_res5_of_regions_is_three_bottleneck_blocks_of_stride_two(
+    depth: int, dilation: int
+) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.RESNETS.DEPTH", depth, "MODEL.RESNETS.RES5_DILATION", dilation])
+    cfg.merge_from_list(["MODEL.RESNETS.RES2_OUT_CHANNELS", 8, "MODEL.RESNETS.WIDTH_PER_GROUP", 4])
+    heads = Res5ROIHeads(cfg, {"res4": ShapeSpec(channels=32, stride=16)})
+    assert [type(block) for block in heads.res5] == [BottleneckBlock] * 3
+    assert [block.stride for block in heads.res5] == [2, 1, 1]
+    assert {block.conv2.dilation for block in heads.res5} == {(1, 1)}
+    assert [block.conv2.out_channels for block in heads.res5] == [32] * 3
+    features = heads._shared_roi_transform([torch.zeros(1, 32, 6, 9)], [Boxes([[0.0, 0, 90, 50]])])
+    assert features.shape == (1, 64, 7, 7)
+
+
+def test_a_project_may_build_another_res5() -> None:
+    class Plain(Res5ROIHeads):
+        @classmethod
+        def _build_res5_block(cls, cfg: Any) -> tuple[torch.nn.Module, int]:
+            return torch.nn.Conv2d(32, 48, 1), 48
+
+    heads = Plain(get_cfg(), {"res4": ShapeSpec(channels=32, stride=16)})
+    assert isinstance(heads.res5, torch.nn.Conv2d)
+    assert heads.box_predictor.cls_score.in_features == 48
 
 
 def test_unknown_heads_are_refused() -> None:
