@@ -89,6 +89,12 @@ class CascadeROIHeads(StandardROIHeads):
             "box_predictors": predictors,
         }
 
+    def _box_losses(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
+    ) -> Any:
+        # The stages after the first match their own boxes to the objects.
+        return self._forward_box(features, proposals, targets)
+
     def _forward_box(
         self,
         features: dict[str, Tensor],
