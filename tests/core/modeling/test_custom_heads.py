@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from d2seg.core.modeling import ROI_HEADS_REGISTRY
+from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.roi_heads import StandardROIHeads
 from d2seg.core.structures import Instances
 from tests.core.modeling.thin import thin_architecture
-from tests.reference.cases import ground_truth, picture
+from tests.reference.cases import ground_truth, picture, semantic_map
 
 
 class ProjectHeads(StandardROIHeads):
@@ -63,3 +64,44 @@ def test_steps_with_the_signatures_of_detectron2_train_and_detect(project_heads:
     with torch.no_grad():
         (found,) = model([{"image": picture(1, 96, 160)}])
     assert found["instances"].has("pred_keypoints")
+
+
+def as_plain_dict(function: Any) -> Any:
+    """Make a module's losses what those of detectron2 are."""
+
+    def losses_as_dict(*args: Any, **kwargs: Any) -> Any:
+        result = function(*args, **kwargs)
+        if isinstance(result, Losses):
+            return dict(result)
+        return tuple(dict(one) if isinstance(one, Losses) else one for one in result)
+
+    return losses_as_dict
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [
+        ("panoptic", ["roi_heads.forward", "sem_seg_head.forward", "proposal_generator.forward"]),
+        ("cascade", [f"roi_heads.box_predictor.{stage}.losses" for stage in range(3)]),
+        ("fpn", ["roi_heads.box_predictor.losses", "roi_heads.mask_head.forward"]),
+        ("c4", ["roi_heads.box_predictor.losses", "roi_heads.mask_head.forward"]),
+        ("proposals", ["proposal_generator.forward"]),
+        ("retinanet", ["forward_training"]),
+    ],
+)
+def test_modules_may_return_plain_dicts_of_losses(name: str, plain: list[str]) -> None:
+    (inputs,) = one_input()
+    inputs["sem_seg"] = semantic_map(1, 96, 160)
+    expected = thin_architecture(name).train()
+    model = thin_architecture(name).train()
+    for path in plain:
+        module, method = path.rpartition(".")[::2]
+        owner = model.get_submodule(module)
+        setattr(owner, method, as_plain_dict(getattr(owner, method)))
+    torch.manual_seed(0)
+    want = expected([inputs])
+    torch.manual_seed(0)
+    got = model([inputs])
+    assert got.keys() == want.keys()
+    for key, loss in want.items():
+        torch.testing.assert_close(got[key], loss)

@@ -98,7 +98,7 @@ def test_losses_carry_metrics_and_publish_them_only_under_a_storage() -> None:
     weighted = losses.weighted({"a": 10.0})
     assert {k: v.item() for k, v in weighted.items()} == {"a": 20.0, "b": 1.0, "c": 5.0}
     with EventStorage() as storage:
-        weighted.publish()
+        Losses(weighted).publish()  # a copy keeps the metrics
         assert {k: v[0] for k, v in storage.latest().items()} == {"m": 3.0, "n": 4.0}
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.image_model import ImageModel, output_size
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.ops.dense import flatten_levels
@@ -40,7 +41,7 @@ class DenseDetector(ImageModel):
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         levels = self._levels(images)
-        losses = self.forward_training(images, levels, self.head(levels), targets)
+        losses = Losses(self.forward_training(images, levels, self.head(levels), targets))
         losses.publish()
         return losses
 

@@ -85,7 +85,7 @@ class PanopticFPN(GeneralizedRCNN):
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         total = Losses(semantic_losses)
         total.add(losses)
-        total.add(head_losses.weighted(self.instance_loss_weight))
+        total.add(Losses(head_losses).weighted(self.instance_loss_weight))
         total.publish()
         return total
 

@@ -164,7 +164,8 @@ class ProposalNetwork(ImageModel):
         """Compute the losses of the proposals; inputs need ``instances`` with ``gt_boxes``."""
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)
-        _, losses = self.proposal_generator(images, self.backbone(images.tensor), targets)
+        _, found = self.proposal_generator(images, self.backbone(images.tensor), targets)
+        losses = Losses(found)
         losses.publish()
         return losses
 

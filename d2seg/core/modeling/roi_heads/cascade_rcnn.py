@@ -112,7 +112,7 @@ class CascadeROIHeads(StandardROIHeads):
             predictions = self._run_stage(features, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
             if self.training:
-                losses.add(predictor.losses(predictions, proposals).of_stage(stage))
+                losses.add(Losses(predictor.losses(predictions, proposals)).of_stage(stage))
             else:
                 probs.append(predictor.predict_probs(predictions, proposals))
         if self.training:
