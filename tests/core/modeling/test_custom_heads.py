@@ -105,3 +105,28 @@ def test_modules_may_return_plain_dicts_of_losses(name: str, plain: list[str]) -
     assert got.keys() == want.keys()
     for key, loss in want.items():
         torch.testing.assert_close(got[key], loss)
+
+
+def test_a_project_may_override_the_losses_of_retinanet() -> None:
+    model = thin_architecture("retinanet").train()
+    original, seen = model.losses, {}
+
+    def losses(anchors: Any, pred_logits: Any, gt_labels: Any, deltas: Any, gt_boxes: Any) -> Any:
+        seen.update(anchors=anchors, logits=pred_logits, deltas=deltas)
+        seen.update(labels=gt_labels, boxes=gt_boxes)
+        return {name: 3 * loss for name, loss in original(*seen_in_order(seen)).items()}
+
+    expected = trained("retinanet")
+    model.losses = losses
+    got = model(one_input())
+    torch.testing.assert_close(got["loss_cls"], 3 * expected["loss_cls"])
+    counts = [len(boxes) for boxes in seen["anchors"]]
+    assert len(counts) == 5
+    assert [one.shape for one in seen["logits"]] == [(1, count, 5) for count in counts]
+    assert [one.shape for one in seen["deltas"]] == [(1, count, 4) for count in counts]
+    assert [one.shape for one in seen["labels"]] == [(sum(counts),)]
+    assert [one.shape for one in seen["boxes"]] == [(sum(counts), 4)]
+
+
+def seen_in_order(seen: dict[str, Any]) -> list[Any]:
+    return [seen[name] for name in ("anchors", "logits", "labels", "deltas", "boxes")]

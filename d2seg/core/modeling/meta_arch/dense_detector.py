@@ -36,7 +36,7 @@ class DenseDetector(ImageModel):
         names = shapes if head_in_features is None else head_in_features
         self.head_in_features = sorted(names, key=lambda name: shapes[name].stride or 0)
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses; inputs need ``instances`` with boxes and classes."""
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)

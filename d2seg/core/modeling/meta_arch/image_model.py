@@ -69,20 +69,20 @@ class ImageModel(nn.Module):
 
         Args:
             batched_inputs: For each image a dict with ``image``, (C, H, W) in the order of
-                ``input_format`` and in 0..255; for training the ground truth that ``losses`` names;
-                for inference optionally ``height`` and ``width``, the size in pixels the output
-                should have.
+                ``input_format`` and in 0..255; for training the ground truth that
+                ``training_losses`` names; for inference optionally ``height`` and ``width``, the
+                size in pixels the output should have.
 
         Returns:
             In training a dict of scalar losses; otherwise for each image a dict of results.
         """
         if self.training:
-            return self.losses(batched_inputs)
+            return self.training_losses(batched_inputs)
         return self.inference(batched_inputs)
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses; their metrics go to the active EventStorage, if any."""
-        raise NotImplementedError(f"{type(self).__name__} must define losses().")
+        raise NotImplementedError(f"{type(self).__name__} must define training_losses().")
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Compute the results of each image."""

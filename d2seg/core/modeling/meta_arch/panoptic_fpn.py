@@ -72,7 +72,7 @@ class PanopticFPN(GeneralizedRCNN):
             "instance_loss_weight": cfg.MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT,
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute all losses; inputs need ``instances`` and ``sem_seg`` (H, W) int64."""
         targets = self.targets(batched_inputs)
         semantic = self.batch(

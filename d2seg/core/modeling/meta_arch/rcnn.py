@@ -53,7 +53,7 @@ class GeneralizedRCNN(ImageModel):
             **cls.image_arguments(cfg),
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses; their metrics go to the active EventStorage, if any.
 
         Args:
@@ -160,7 +160,7 @@ class ProposalNetwork(ImageModel):
             **cls.image_arguments(cfg),
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the losses of the proposals; inputs need ``instances`` with ``gt_boxes``."""
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)

@@ -131,11 +131,11 @@ class RetinaNet(DenseDetector):
             predictions: What the head returned for them.
             gt_instances: For each image, with ``gt_boxes`` and ``gt_classes``.
         """
-        logits = torch.cat(in_anchor_order(predictions[0], self.num_classes), dim=1)  # [B,A,K]
-        deltas = torch.cat(in_anchor_order(predictions[1], 4), dim=1)  # [B,A,4]
-        anchors = Boxes.cat(self.anchor_generator(features))
+        logits = in_anchor_order(predictions[0], self.num_classes)
+        deltas = in_anchor_order(predictions[1], 4)
+        anchors = self.anchor_generator(features)
         labels, boxes = self.label_anchors(anchors, gt_instances)
-        return self.anchor_losses(anchors, logits, labels, deltas, boxes)
+        return self.losses(anchors, logits, labels, deltas, boxes)
 
     @torch.no_grad()
     def label_anchors(
@@ -166,23 +166,25 @@ class RetinaNet(DenseDetector):
             boxes.append(matched)
         return labels, boxes
 
-    def anchor_losses(
+    def losses(
         self,
-        anchors: Boxes,
-        logits: Tensor,
+        anchors: list[Boxes],
+        pred_logits: list[Tensor],
         gt_labels: list[Tensor],
-        deltas: Tensor,
+        pred_anchor_deltas: list[Tensor],
         gt_boxes: list[Tensor],
     ) -> Losses:
         """Compute both losses, divided by a running mean of the number of positive anchors.
 
         Args:
-            anchors: A anchors.
-            logits: (B, A, K) float.
+            anchors: Of each level, A in all.
+            pred_logits: Per level (B, A_l, K) float.
             gt_labels: For each image (A,) int64, see `label_anchors`.
-            deltas: (B, A, 4) float.
+            pred_anchor_deltas: Per level (B, A_l, 4) float.
             gt_boxes: For each image (A, 4) float.
         """
+        logits = torch.cat(pred_logits, dim=1)  # [B,A,K]
+        deltas = torch.cat(pred_anchor_deltas, dim=1)  # [B,A,4]
         labels = torch.stack(gt_labels)  # [B,A]
         positive = (labels >= 0) & (labels != self.num_classes)
         counted = labels >= 0
@@ -199,7 +201,7 @@ class RetinaNet(DenseDetector):
             reduction="sum",
         )
         image, anchor = positive.nonzero(as_tuple=True)
-        source, matched = anchors.tensor[anchor], torch.stack(gt_boxes)[image, anchor]
+        source, matched = Boxes.cat(anchors).tensor[anchor], torch.stack(gt_boxes)[image, anchor]
         chosen = deltas[positive]
         localization = box_regression_loss(
             chosen,

@@ -47,7 +47,7 @@ class SemanticSegmentor(ImageModel):
             **cls.image_arguments(cfg),
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute ``loss_sem_seg``; inputs need ``sem_seg``, (H, W) int64 classes."""
         target = self.batch(
             self.ground_truth(batched_inputs, "sem_seg"), self.sem_seg_head.ignore_value
