@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from d2seg.core.modeling import ROI_HEADS_REGISTRY
+from d2seg.core.modeling.box_regression import Box2BoxTransform
 from d2seg.core.modeling.losses import Losses
-from d2seg.core.modeling.roi_heads import StandardROIHeads
-from d2seg.core.structures import Instances
+from d2seg.core.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
+from d2seg.core.structures import Boxes, Instances
 from tests.core.modeling.thin import thin_architecture
 from tests.reference.cases import ground_truth, picture, semantic_map
 
@@ -130,3 +131,40 @@ def test_a_project_may_override_the_losses_of_retinanet() -> None:
 
 def seen_in_order(seen: dict[str, Any]) -> list[Any]:
     return [seen[name] for name in ("anchors", "logits", "labels", "deltas", "boxes")]
+
+
+class OwnLosses(FastRCNNOutputLayers):
+    """Overrides the losses of one kind, as projects do."""
+
+    def box_reg_loss(
+        self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor
+    ) -> Tensor:
+        assert proposal_boxes.shape == gt_boxes.shape == (3, 4)
+        assert gt_classes.tolist() == [2, 3, 0]
+        assert gt_boxes[2].tolist() == [5.0, 5.0, 9.0, 9.0]
+        return pred_deltas.sum() * 0 + 7.0
+
+    def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
+        return pred_class_logits.sum() * 0 + float(gt_classes.sum())
+
+
+def test_overridden_losses_of_the_predictor_are_used() -> None:
+    layers = OwnLosses(
+        6,
+        box2box_transform=Box2BoxTransform([1.0] * 4),
+        num_classes=3,
+        use_sigmoid_ce=True,
+        loss_weight=2.0,
+    )
+    boxes = Boxes([[0.0, 0, 9, 9], [1.0, 1, 5, 5]])
+    with_objects = Instances((20, 30), proposal_boxes=boxes, gt_classes=torch.tensor([2, 3]))
+    with_objects.gt_boxes = boxes
+    other = Instances((20, 30), proposal_boxes=Boxes([[5.0, 5, 8, 8]]))
+    other.gt_classes = torch.tensor([0])
+    other.gt_boxes = Boxes([[5.0, 5, 9, 9]])
+    losses = layers.losses(layers(torch.zeros(3, 6)), [with_objects, other])
+    assert {name: loss.item() for name, loss in losses.items()} == {
+        "loss_cls": 10.0,
+        "loss_box_reg": 14.0,
+    }
+    assert layers.loss_weight == {"loss_cls": 2.0, "loss_box_reg": 2.0}

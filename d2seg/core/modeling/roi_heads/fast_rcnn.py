@@ -23,7 +23,7 @@ class FastRCNNOutputLayers(nn.Module):
     """Predicts class logits and box deltas, and turns them into losses or detections.
 
     Args:
-        input_shape: Of the box features; they are flattened.
+        input_shape: Of the box features, which are flattened; or how many values they have.
         box2box_transform: Encodes boxes relative to proposals.
         num_classes: K, without background.
         test_score_thresh: Detections score above this.
@@ -46,7 +46,7 @@ class FastRCNNOutputLayers(nn.Module):
     @configurable
     def __init__(
         self,
-        input_shape: ShapeSpec,
+        input_shape: ShapeSpec | int,
         *,
         box2box_transform: Box2BoxTransform,
         num_classes: int,
@@ -81,6 +81,8 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_topk_per_image = test_topk_per_image
         self.smooth_l1_beta = smooth_l1_beta
         self.box_reg_loss_type = box_reg_loss_type
+        if isinstance(loss_weight, int | float):
+            loss_weight = {"loss_cls": loss_weight, "loss_box_reg": loss_weight}
         self.loss_weight = loss_weight
         self.use_sigmoid_ce = use_sigmoid_ce
         self.use_fed_loss = use_fed_loss
@@ -134,9 +136,12 @@ class FastRCNNOutputLayers(nn.Module):
         logits, deltas = predictions
         none = torch.empty(0, dtype=torch.int64, device=logits.device)
         classes = torch.cat([none, *(p.gt_classes for p in proposals)])
+        classify = self.sigmoid_cross_entropy_loss if self.use_sigmoid_ce else cross_entropy
         losses = {
-            "loss_cls": self._classification_loss(logits, classes),
-            "loss_box_reg": self._box_loss(deltas, classes, proposals),
+            "loss_cls": classify(logits, classes),
+            "loss_box_reg": self.box_reg_loss(
+                *self._matched_boxes(proposals, deltas), deltas, classes
+            ),
         }
         metrics = classification_metrics(logits.detach(), classes, self.num_classes)
         return Losses(losses, metrics).weighted(self.loss_weight)
@@ -197,20 +202,25 @@ class FastRCNNOutputLayers(nn.Module):
             return grouped[:, 0]
         return grouped[torch.arange(len(classes), device=classes.device), classes]
 
-    def _classification_loss(self, logits: Tensor, classes: Tensor) -> Tensor:
-        if not self.use_sigmoid_ce:
-            return cross_entropy(logits, classes)
-        if classes.numel() == 0:
-            return logits.sum() * 0.0
+    def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
+        """Compute the loss of independent classes, summed over them, as a mean over the regions.
+
+        Args:
+            pred_class_logits: (R, K + 1) float; the last column is not read.
+            gt_classes: (R,) int64 in [0, K]; K is background.
+        """
+        if gt_classes.numel() == 0:
+            return pred_class_logits.sum() * 0.0
+        logits = pred_class_logits[:, :-1]
         # Background is the absence of every class: its column is not trained.
-        target = F.one_hot(classes, self.num_classes + 1)[:, :-1].to(logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits[:, :-1], target, reduction="none")
+        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1].to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         if self.use_fed_loss:
             trained = self.get_fed_loss_classes(
-                classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
+                gt_classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
             )
             loss = loss[:, trained[trained < self.num_classes]]
-        return loss.sum() / len(classes)
+        return loss.sum() / len(gt_classes)
 
     @staticmethod
     def get_fed_loss_classes(
@@ -238,15 +248,22 @@ class FastRCNNOutputLayers(nn.Module):
             return present
         return torch.cat([present, torch.multinomial(chances, missing)])
 
-    def _box_loss(self, deltas: Tensor, classes: Tensor, proposals: Sequence[Instances]) -> Tensor:
-        foreground = torch.nonzero((classes >= 0) & (classes < self.num_classes))[:, 0]
+    def box_reg_loss(
+        self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor
+    ) -> Tensor:
+        """Compute the box loss of the regions that match an object, divided by all regions.
+
+        Args:
+            proposal_boxes: (R, 4) float.
+            gt_boxes: (R, 4) float; rows of background are not read.
+            pred_deltas: (R, 4K) or (R, 4) float.
+            gt_classes: (R,) int64 in [0, K]; K is background.
+        """
+        foreground = torch.nonzero((gt_classes >= 0) & (gt_classes < self.num_classes))[:, 0]
         if foreground.numel() == 0:
-            return deltas.sum() * 0.0
-        source = torch.cat([p.proposal_boxes.tensor for p in proposals])[foreground]
-        # Proposals of an image without objects carry no gt_boxes; none is foreground.
-        matched = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]
-        target = torch.cat([boxes.tensor for boxes in matched])[foreground]
-        chosen = self._of_class(deltas[foreground], classes[foreground])
+            return pred_deltas.sum() * 0.0
+        source, target = proposal_boxes[foreground], gt_boxes[foreground]
+        chosen = self._of_class(pred_deltas[foreground], gt_classes[foreground])
         loss = box_regression_loss(
             chosen,
             self.box2box_transform.apply_deltas(chosen, source),
@@ -257,7 +274,17 @@ class FastRCNNOutputLayers(nn.Module):
         )
         # Divided by all regions, not by foreground: each object then counts the same, however many
         # of its regions were drawn (Fast R-CNN, section 2.3).
-        return loss / max(classes.numel(), 1)
+        return loss / gt_classes.numel()
+
+    def _matched_boxes(
+        self, proposals: Sequence[Instances], deltas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the boxes of all proposals and those of their objects, (R, 4) each."""
+        none = deltas.new_zeros(0, self.box_dim)
+        # Proposals of an image without objects carry no gt_boxes; none is foreground.
+        matched = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]
+        source = torch.cat([none, *(p.proposal_boxes.tensor for p in proposals)])
+        return source, torch.cat([none, *(boxes.tensor for boxes in matched)])
 
 
 def fast_rcnn_inference(
@@ -308,8 +335,10 @@ def fast_rcnn_inference_single_image(
     return results[0], kept[0]
 
 
-def flat_size(shape: ShapeSpec) -> int:
+def flat_size(shape: ShapeSpec | int) -> int:
     """Count the values of one region's features."""
+    if isinstance(shape, int):
+        return shape
     return (shape.channels or 0) * (shape.height or 1) * (shape.width or 1)
 
 
