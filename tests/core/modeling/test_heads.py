@@ -1,5 +1,9 @@
 """Anchors, poolers, matchers and losses: wrong settings, empty input, and small known cases."""
 
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -179,22 +183,62 @@ def test_federated_classes_are_distinct_and_as_many_as_asked_for() -> None:
     assert sorted(everything.tolist()) == list(range(21))
 
 
-def test_federated_weights_come_from_the_counts_of_the_training_set() -> None:
+def federated_layers(name: str, num_classes: int = 2) -> FastRCNNOutputLayers:
     cfg = get_cfg()
     cfg.merge_from_list(
         ["MODEL.ROI_BOX_HEAD.USE_FED_LOSS", True, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True]
-        + ["MODEL.ROI_HEADS.NUM_CLASSES", 2, "DATASETS.TRAIN", ("federated_test_set",)]
+        + ["MODEL.ROI_HEADS.NUM_CLASSES", num_classes, "DATASETS.TRAIN", (name,)]
     )
-    with pytest.raises(ValueError, match="'class_image_count' in the metadata of .*federated_test"):
-        FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
-    counts = [{"id": 2, "image_count": 9}, {"id": 1, "image_count": 100}]
-    MetadataCatalog.get("federated_test_set").class_image_count = counts
-    layers = FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+    return FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+
+
+def federated_loss(layers: FastRCNNOutputLayers) -> torch.Tensor:
+    logits = torch.zeros(1, layers.num_classes + 1)
+    return layers.sigmoid_cross_entropy_loss(logits, torch.tensor([0]))
+
+
+@pytest.fixture
+def federated_set() -> Iterator[str]:
+    yield "federated_test_set"
     MetadataCatalog.remove("federated_test_set")
+
+
+COUNTS = [{"id": 2, "image_count": 9}, {"id": 1, "image_count": 100}]
+
+
+def test_federated_weights_come_from_the_counts_of_the_training_set(federated_set: str) -> None:
+    layers = federated_layers(federated_set)  # the data set is not loaded yet
+    assert layers.state_dict()["fed_loss_cls_weights"].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="'class_image_count' in the metadata of .*federated_test"):
+        federated_loss(layers)
+    MetadataCatalog.get(federated_set).class_image_count = COUNTS
+    assert torch.isfinite(federated_loss(layers))
     assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
-    cfg.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = False
+    with pytest.raises(ValueError, match=r"weights of shape \(2,\) for 5 classes; MODEL.ROI_HEADS"):
+        federated_loss(federated_layers(federated_set, num_classes=5))
+
+
+def test_federated_weights_are_read_from_the_annotation_file(
+    federated_set: str, tmp_path: Path
+) -> None:
+    (tmp_path / "lvis.json").write_text(json.dumps({"categories": COUNTS}))
+    MetadataCatalog.get(federated_set).json_file = str(tmp_path / "lvis.json")
+    layers = federated_layers(federated_set)
+    federated_loss(layers)
+    assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
+
+
+def test_federated_weights_of_a_checkpoint_are_kept() -> None:
+    layers = federated_layers("a_set_nobody_knows")
+    state = layers.state_dict() | {"fed_loss_cls_weights": torch.tensor([4.0, 0.0])}
+    layers.load_state_dict(state)
+    federated_loss(pickle.loads(pickle.dumps(layers)))
+    assert layers.fed_loss_cls_weights.tolist() == [4.0, 0.0]
+
+
+def test_the_federated_loss_needs_independent_classes() -> None:
     with pytest.raises(ValueError, match="set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True"):
-        FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+        predictor(use_fed_loss=True)
 
 
 @pytest.mark.parametrize(("depth", "dilation"), [(18, 1), (50, 1), (50, 2)])

@@ -3,6 +3,7 @@
 Shapes: R regions of all images together, K classes; class K is background.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,8 +37,8 @@ class FastRCNNOutputLayers(nn.Module):
         use_sigmoid_ce: Classes are independent (sigmoid) instead of exclusive (softmax).
         use_fed_loss: Train, in each batch, only the classes in it and some that are drawn
             (federated loss, arXiv:2103.07461, section 5.1); needs ``use_sigmoid_ce``.
-        get_fed_loss_cls_weights: Returns (K,) float, how likely each class is drawn; None for all
-            alike.
+        get_fed_loss_cls_weights: Returns (K,) float, how likely each class is drawn; called for
+            the first training loss. None for all alike.
         fed_loss_num_classes: How many classes are trained in a batch, those in it included.
     """
 
@@ -93,10 +94,10 @@ class FastRCNNOutputLayers(nn.Module):
                     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS is True, but the federated loss is of "
                     "independent classes; set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True."
                 )
-            weights = torch.ones(num_classes)
-            if get_fed_loss_cls_weights is not None:
-                weights = get_fed_loss_cls_weights()
-            self.register_buffer("fed_loss_cls_weights", weights, persistent=False)
+            # Zeros until the first loss: models are built, and may run, before their data is there.
+            self.register_buffer("fed_loss_cls_weights", torch.zeros(num_classes))
+            self._get_fed_loss_cls_weights = get_fed_loss_cls_weights
+            self._fed_loss_weights_known = False
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -115,8 +116,9 @@ class FastRCNNOutputLayers(nn.Module):
             "loss_weight": {"loss_box_reg": head.BBOX_REG_LOSS_WEIGHT},
             "use_sigmoid_ce": head.USE_SIGMOID_CE,
             "use_fed_loss": head.USE_FED_LOSS,
-            "get_fed_loss_cls_weights": lambda: get_fed_loss_cls_weights(
-                cfg.DATASETS.TRAIN, head.FED_LOSS_FREQ_WEIGHT_POWER
+            # Not a lambda, which could not be pickled with the model.
+            "get_fed_loss_cls_weights": functools.partial(
+                get_fed_loss_cls_weights, cfg.DATASETS.TRAIN, head.FED_LOSS_FREQ_WEIGHT_POWER
             ),
             "fed_loss_num_classes": head.FED_LOSS_NUM_CLASSES,
         }
@@ -217,10 +219,26 @@ class FastRCNNOutputLayers(nn.Module):
         loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         if self.use_fed_loss:
             trained = self.get_fed_loss_classes(
-                gt_classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
+                gt_classes, self.fed_loss_num_classes, self.num_classes, self._fed_loss_weights()
             )
             loss = loss[:, trained[trained < self.num_classes]]
         return loss.sum() / len(gt_classes)
+
+    def _fed_loss_weights(self) -> Tensor:
+        """Return ``fed_loss_cls_weights``, filled at the first call unless a checkpoint did."""
+        if not self._fed_loss_weights_known and not bool(self.fed_loss_cls_weights.any()):
+            weights = torch.ones(self.num_classes)
+            if self._get_fed_loss_cls_weights is not None:
+                weights = self._get_fed_loss_cls_weights()
+            if weights.shape != (self.num_classes,):
+                raise ValueError(
+                    f"The federated loss got weights of shape {tuple(weights.shape)} for "
+                    f"{self.num_classes} classes; MODEL.ROI_HEADS.NUM_CLASSES must be the number "
+                    "of classes that the first data set of DATASETS.TRAIN counts."
+                )
+            self.fed_loss_cls_weights.copy_(weights)
+        self._fed_loss_weights_known = True
+        return self.fed_loss_cls_weights
 
     @staticmethod
     def get_fed_loss_classes(
