@@ -74,6 +74,17 @@ def test_a_pyramid_with_norm_has_no_bias() -> None:
     assert isinstance(backbone.fpn_output5.norm, nn.GroupNorm)
 
 
+def test_the_convolutions_of_a_pyramid_are_listed_from_coarse_to_fine() -> None:
+    backbone = build_backbone(fpn_config())
+    names = {module: name for name, module in backbone.named_children()}
+    assert [names[conv] for conv in backbone.lateral_convs] == [
+        "fpn_lateral5", "fpn_lateral4", "fpn_lateral3", "fpn_lateral2",
+    ]  # fmt: skip
+    assert [names[conv] for conv in backbone.output_convs] == [
+        "fpn_output5", "fpn_output4", "fpn_output3", "fpn_output2",
+    ]  # fmt: skip
+
+
 def test_average_fusion_halves_what_is_summed() -> None:
     summed = build_backbone(fpn_config()).eval()
     averaged = build_backbone(fpn_config("MODEL.FPN.FUSE_TYPE", "avg")).eval()

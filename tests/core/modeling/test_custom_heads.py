@@ -10,6 +10,7 @@ from torch import Tensor
 from d2seg.core.modeling import ROI_HEADS_REGISTRY
 from d2seg.core.modeling.box_regression import Box2BoxTransform
 from d2seg.core.modeling.losses import Losses
+from d2seg.core.modeling.meta_arch import DenseDetector
 from d2seg.core.modeling.roi_heads import FastRCNNOutputLayers, StandardROIHeads
 from d2seg.core.structures import Boxes, Instances
 from tests.core.modeling.thin import thin_architecture
@@ -168,3 +169,12 @@ def test_overridden_losses_of_the_predictor_are_used() -> None:
         "loss_box_reg": 14.0,
     }
     assert layers.loss_weight == {"loss_cls": 2.0, "loss_box_reg": 2.0}
+
+
+def test_a_dense_detector_takes_backbone_head_and_levels_by_position() -> None:
+    built = thin_architecture("retinanet")
+    normal: dict[str, Any] = {"pixel_mean": [1.0, 2.0, 3.0], "pixel_std": [1.0, 1.0, 1.0]}
+    detector = DenseDetector(built.backbone, built.head, ["p4", "p3"], **normal)
+    assert detector.backbone is built.backbone
+    assert detector.head is built.head
+    assert detector.head_in_features == ["p3", "p4"]

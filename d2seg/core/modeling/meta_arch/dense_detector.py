@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from d2seg.core.modeling.backbone import Backbone
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.image_model import ImageModel, output_size
 from d2seg.core.modeling.postprocessing import detector_postprocess
@@ -16,6 +17,7 @@ class DenseDetector(ImageModel):
     """Base of detectors that predict at every cell of a pyramid.
 
     Args:
+        backbone: From images to features.
         head: From the levels, a list of (B, C, H_l, W_l), to tuples of maps for each level.
         head_in_features: Names of the levels, finest first; None for all of the backbone.
         **kwargs: As of `ImageModel`.
@@ -25,12 +27,12 @@ class DenseDetector(ImageModel):
 
     def __init__(
         self,
-        *,
+        backbone: Backbone,
         head: nn.Module,
         head_in_features: Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(backbone=backbone, **kwargs)
         self.head = head
         shapes = self.backbone.output_shape()
         names = shapes if head_in_features is None else head_in_features
