@@ -209,6 +209,17 @@ def test_cascade_gradients_are_a_mean_over_the_stages() -> None:
             {"MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"},
             "cannot be 'PrecomputedProposals'",
         ),
+        ("fpn", {"MODEL.RPN.BBOX_REG_WEIGHTS": (1.0,) * 5}, "RPN.BBOX_REG_WEIGHTS has 5 values"),
+        (
+            "fpn",
+            {"MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (1.0,) * 3},
+            "ROI_BOX_HEAD.BBOX_REG_WEIGHTS has 3 values, but the boxes here have 4",
+        ),
+        (
+            "retinanet",
+            {"MODEL.RETINANET.BBOX_REG_WEIGHTS": (1.0,) * 5},
+            "RETINANET.BBOX_REG_WEIGHTS has 5 values",
+        ),
         ("fpn", {"MODEL.RPN.IN_FEATURES": ["res4"]}, "MODEL.RPN.IN_FEATURES names 'res4'"),
         ("fpn", {"MODEL.ROI_MASK_HEAD.NAME": ""}, "MODEL.MASK_ON is True, but .* is empty"),
         ("fpn", {"MODEL.ROI_HEADS.NUM_CLASSES": 0}, "NUM_CLASSES is 0, but must be at least 1"),

@@ -13,7 +13,7 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import CycleBatchNormList, ShapeSpec, get_norm
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
 from d2seg.core.modeling.backbone import build_backbone
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
@@ -67,6 +67,7 @@ class RetinaNet(DenseDetector):
     ) -> None:
         super().__init__(**kwargs)
         check_box_loss_type("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
+        check_box_values("MODEL.RETINANET.BBOX_REG_WEIGHTS", box2box_transform, anchor_generator)
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         self.anchor_matcher = anchor_matcher

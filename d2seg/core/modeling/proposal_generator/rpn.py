@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
@@ -66,6 +66,7 @@ class RPN(nn.Module):
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.RPN.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
+        check_box_values("MODEL.RPN.BBOX_REG_WEIGHTS", box2box_transform, anchor_generator)
         self.in_features = in_features
         self.rpn_head = head
         self.anchor_generator = anchor_generator

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec, cross_entropy
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type, share
 from d2seg.core.ops.detections import select_detections
 from d2seg.core.runtime.catalog import get_fed_loss_cls_weights
@@ -65,6 +65,7 @@ class FastRCNNOutputLayers(nn.Module):
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
+        check_box_values("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", box2box_transform)
         features = flat_size(input_shape)
         self.num_classes = num_classes
         self.box_dim = len(box2box_transform.weights)
