@@ -46,10 +46,12 @@ class GeneralizedRCNN(ImageModel):
         """Map config keys to arguments."""
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
+        generator, heads = build_proposal_generator(cfg, shapes), build_roi_heads(cfg, shapes)
+        _require_equal_boxes(cfg, generator, heads)
         return {
             "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, shapes),
-            "roi_heads": build_roi_heads(cfg, shapes),
+            "proposal_generator": generator,
+            "roi_heads": heads,
             **cls.image_arguments(cfg),
         }
 
@@ -185,3 +187,21 @@ class ProposalNetwork(ImageModel):
                 proposals, batched_inputs, images.image_sizes, strict=True
             )
         ]
+
+
+def _require_equal_boxes(cfg: Any, generator: Any, heads: Any) -> None:
+    """Refuse rotated proposals for heads of plain boxes, and the other way round.
+
+    Modules of users that do not tell how many values their boxes have are not looked at.
+    """
+    predictor = getattr(heads, "box_predictor", None)
+    if isinstance(predictor, nn.ModuleList):
+        predictor = predictor[0]
+    proposed = getattr(getattr(generator, "anchor_generator", None), "box_dim", None)
+    predicted = getattr(predictor, "box_dim", None)
+    if proposed and predicted and proposed != predicted:
+        raise ValueError(
+            f"MODEL.PROPOSAL_GENERATOR.NAME '{cfg.MODEL.PROPOSAL_GENERATOR.NAME}' proposes boxes "
+            f"of {proposed} values, but MODEL.ROI_HEADS.NAME '{cfg.MODEL.ROI_HEADS.NAME}' predicts "
+            f"boxes of {predicted}: 'RRPN' and 'RROIHeads' belong together."
+        )
