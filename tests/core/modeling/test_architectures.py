@@ -153,6 +153,22 @@ def test_panoptic_segments_cover_each_pixel_at_most_once() -> None:
     assert "panoptic_seg" not in loose([{"image": picture(1, 70, 110)}])[0]
 
 
+def test_a_panoptic_model_takes_given_proposals() -> None:
+    model = thin_architecture("panoptic", {"MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"})
+    targets = ground_truth(1, 96, 160, 3)
+    given = Instances((96, 160), proposal_boxes=targets.gt_boxes)
+    given.objectness_logits = torch.ones(len(given))
+    inputs = [{"image": picture(1, 96, 160), "instances": targets, "proposals": given}]
+    inputs[0]["sem_seg"] = semantic_map(1, 96, 160)
+    losses = model.train()(inputs)
+    assert set(losses) == {"loss_sem_seg", "loss_cls", "loss_box_reg", "loss_mask"}
+    with torch.no_grad():
+        (found,) = model.eval()(inputs)
+    assert set(found) == {"sem_seg", "instances", "panoptic_seg"}
+    with pytest.raises(ValueError, match="every input needs 'proposals'"):
+        model([{"image": picture(1, 96, 160)}])
+
+
 def test_the_normalizer_of_retinanet_is_a_running_mean() -> None:
     model = thin_architecture("retinanet").train()
     inputs = [{"image": picture(1, 96, 160), "instances": ground_truth(1, 96, 160, 3)}]

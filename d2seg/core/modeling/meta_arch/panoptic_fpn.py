@@ -81,7 +81,7 @@ class PanopticFPN(GeneralizedRCNN):
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         _, semantic_losses = self.sem_seg_head(features, semantic.tensor)
-        proposals, losses = self.proposal_generator(images, features, targets)
+        proposals, losses = self._propose(batched_inputs, images, features, targets)
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         total = Losses(semantic_losses)
         total.add(losses)
@@ -106,7 +106,7 @@ class PanopticFPN(GeneralizedRCNN):
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         logits, _ = self.sem_seg_head(features, None)
-        proposals, _ = self.proposal_generator(images, features, None)
+        proposals, _ = self._propose(batched_inputs, images, features)
         detections, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return detections, logits

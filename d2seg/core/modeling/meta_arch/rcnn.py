@@ -13,7 +13,7 @@ from d2seg.core.modeling.meta_arch.image_model import ImageModel, output_size
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.proposal_generator import build_proposal_generator
 from d2seg.core.modeling.roi_heads import build_roi_heads
-from d2seg.core.structures import Instances
+from d2seg.core.structures import ImageList, Instances
 
 
 @META_ARCH_REGISTRY.register()
@@ -65,12 +65,7 @@ class GeneralizedRCNN(ImageModel):
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        losses = Losses()
-        if self.proposal_generator is None:
-            proposals = self._given_proposals(batched_inputs)
-        else:
-            proposals, proposal_losses = self.proposal_generator(images, features, targets)
-            losses.add(proposal_losses)
+        proposals, losses = self._propose(batched_inputs, images, features, targets)
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         losses.add(head_losses)
         losses.publish()
@@ -100,10 +95,7 @@ class GeneralizedRCNN(ImageModel):
             given = [one.to(self.device) for one in detected_instances]
             results = self.roi_heads.forward_with_given_boxes(features, given)
         else:
-            if self.proposal_generator is None:
-                proposals = self._given_proposals(batched_inputs)
-            else:
-                proposals, _ = self.proposal_generator(images, features, None)
+            proposals, _ = self._propose(batched_inputs, images, features)
             results, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return results
@@ -120,6 +112,19 @@ class GeneralizedRCNN(ImageModel):
             {"instances": detector_postprocess(result, *output_size(one, size_hw))}
             for result, one, size_hw in zip(instances, batched_inputs, image_sizes, strict=True)
         ]
+
+    def _propose(
+        self,
+        batched_inputs: list[dict[str, Any]],
+        images: ImageList,
+        features: dict[str, Tensor],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], Losses]:
+        """Return the proposals of each image, predicted or given, and their losses."""
+        if self.proposal_generator is None:
+            return self._given_proposals(batched_inputs), Losses()
+        proposals, losses = self.proposal_generator(images, features, targets)
+        return proposals, Losses(losses)
 
     def _given_proposals(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
         if any("proposals" not in one for one in batched_inputs):
