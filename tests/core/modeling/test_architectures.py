@@ -225,6 +225,11 @@ def test_cascade_gradients_are_a_mean_over_the_stages() -> None:
             {"MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"},
             "cannot be 'PrecomputedProposals'",
         ),
+        ("fpn", {"MODEL.ROI_MASK_HEAD.NUM_CONV": -1}, "ROI_MASK_HEAD.NUM_CONV is below 0"),
+        ("fpn", {"MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 0}, "POOLER_RESOLUTION .* is 0, but"),
+        ("c4", {"MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": -7}, "POOLER_RESOLUTION .* is -7, but"),
+        ("retinanet", {"MODEL.RETINANET.NUM_CLASSES": 0}, "RETINANET.NUM_CLASSES is 0, but"),
+        ("semantic", {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": 0}, "SEM_SEG_HEAD.NUM_CLASSES is 0, but"),
         ("fpn", {"MODEL.RPN.BBOX_REG_WEIGHTS": (1.0,) * 5}, "RPN.BBOX_REG_WEIGHTS has 5 values"),
         (
             "fpn",

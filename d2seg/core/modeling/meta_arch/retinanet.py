@@ -334,7 +334,12 @@ def _tower(channels: int, widths: Sequence[int], norm: Any, num_levels: int) -> 
 
 
 def _check(cfg: Any) -> None:
-    """Refuse heads that RetinaNet does not have."""
+    """Refuse heads that RetinaNet does not have, and to detect nothing."""
+    if cfg.MODEL.RETINANET.NUM_CLASSES < 1:
+        raise ValueError(
+            f"MODEL.RETINANET.NUM_CLASSES is {cfg.MODEL.RETINANET.NUM_CLASSES}, but must be at "
+            "least 1; the background is not counted."
+        )
     for key in ("MASK_ON", "KEYPOINT_ON"):
         if cfg.MODEL[key]:
             raise ValueError(

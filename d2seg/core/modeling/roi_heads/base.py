@@ -202,6 +202,11 @@ def build_pooler(
 ) -> tuple[ROIPooler, ShapeSpec]:
     """Build the pooler of a head, and the shape of what it returns."""
     names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    if head.POOLER_RESOLUTION < 1:
+        raise ValueError(
+            f"A POOLER_RESOLUTION (MODEL.ROI_BOX_HEAD, ROI_MASK_HEAD, ROI_KEYPOINT_HEAD) is "
+            f"{head.POOLER_RESOLUTION}, but must be at least 1."
+        )
     missing = [name for name in names if name not in input_shape]
     if missing:
         raise ValueError(
