@@ -108,6 +108,11 @@ def test_average_fusion_halves_what_is_summed() -> None:
             ["MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.NUM_GROUPS", 8],
             "basic blocks, which have neither",
         ),
+        (
+            ["MODEL.RESNETS.DEPTH", 34, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256],
+            "DEPTH 34 has 64 channels in res2, but RES2_OUT_CHANNELS is 256",
+        ),
+        (["MODEL.BACKBONE.FREEZE_AT", 9], "FREEZE_AT is 9, but there are five parts"),
         (["MODEL.RESNETS.OUT_FEATURES", ["res6"]], "OUT_FEATURES names 'res6'"),
         (["MODEL.FPN.IN_FEATURES", ["res2", "res7"]], "IN_FEATURES is .* gives only res2, res3"),
         (["MODEL.FPN.IN_FEATURES", ["res2", "res4"]], "strides that double .* 4 is followed by 16"),
