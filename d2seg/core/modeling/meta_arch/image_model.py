@@ -118,6 +118,17 @@ class ImageModel(nn.Module):
             )
         return [one[key].to(self.device) for one in batched_inputs]
 
+    def semantic_target(self, batched_inputs: list[dict[str, Any]], ignore_value: int) -> Tensor:
+        """Return the classes of all pixels, (B, H, W) int64, padded as the images are."""
+        targets = self.ground_truth(batched_inputs, "sem_seg")
+        for one, target in zip(batched_inputs, targets, strict=True):
+            if target.shape != one["image"].shape[-2:]:
+                raise ValueError(
+                    f"Training needs 'sem_seg' (height, width) of the size of 'image', "
+                    f"{tuple(one['image'].shape[-2:])}; found {tuple(target.shape)}."
+                )
+        return self.batch(targets, ignore_value).tensor
+
 
 def output_size(one: dict[str, Any], size_hw: tuple[int, int]) -> tuple[int, int]:
     """Return the height and width wanted for the output of an image: by default its own."""

@@ -75,12 +75,10 @@ class PanopticFPN(GeneralizedRCNN):
     def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute all losses; inputs need ``instances`` and ``sem_seg`` (H, W) int64."""
         targets = self.targets(batched_inputs)
-        semantic = self.batch(
-            self.ground_truth(batched_inputs, "sem_seg"), self.sem_seg_head.ignore_value
-        )
         images = self.preprocess_image(batched_inputs)
+        semantic = self.semantic_target(batched_inputs, self.sem_seg_head.ignore_value)
         features = self.backbone(images.tensor)
-        _, semantic_losses = self.sem_seg_head(features, semantic.tensor)
+        _, semantic_losses = self.sem_seg_head(features, semantic)
         proposals, losses = self._propose(batched_inputs, images, features, targets)
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         total = Losses(semantic_losses)

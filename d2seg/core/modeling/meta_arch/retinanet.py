@@ -14,6 +14,7 @@ from d2seg.core.layers import CycleBatchNormList, ShapeSpec, get_norm
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
 from d2seg.core.modeling.backbone import build_backbone
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
+from d2seg.core.modeling.ground_truth import check_boxes, check_classes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
@@ -152,6 +153,8 @@ class RetinaNet(DenseDetector):
             For each image labels (A,) int64 in [-1, K], -1 for those that do not count and K for
             background, and boxes (A, 4), zeros without objects.
         """
+        check_boxes(gt_instances)
+        check_classes(gt_instances, self.num_classes, "MODEL.RETINANET.NUM_CLASSES")
         all_anchors = anchors if isinstance(anchors, Boxes) else Boxes.cat(anchors)
         labels, boxes = [], []
         for one in gt_instances:

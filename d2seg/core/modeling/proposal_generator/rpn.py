@@ -10,6 +10,7 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
+from d2seg.core.modeling.ground_truth import check_boxes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
@@ -195,6 +196,7 @@ class RPN(nn.Module):
             For each image labels (A,) int8 (1 object, 0 background, -1 not used) and the matched
             ground-truth boxes (A, 4).
         """
+        check_boxes(gt_instances)
         all_anchors = type(anchors[0]).cat(anchors)
         gt_labels, gt_boxes = [], []
         for instances in gt_instances:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
+from d2seg.core.modeling.ground_truth import check_classes
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
@@ -91,12 +92,7 @@ class ROIHeads(nn.Module):
             For each image the sampled proposals with ``gt_classes`` (K for background) and, where
             the image has objects, every ``gt_*`` field of the matched object.
         """
-        for one in targets:
-            if len(one) and int(one.gt_classes.max()) >= self.num_classes:
-                raise ValueError(
-                    f"An object is of class {int(one.gt_classes.max())}, but "
-                    f"MODEL.ROI_HEADS.NUM_CLASSES is {self.num_classes}: classes count from 0."
-                )
+        check_classes(targets, self.num_classes, "MODEL.ROI_HEADS.NUM_CLASSES")
         if self.proposal_append_gt:
             proposals = add_ground_truth_to_proposals(targets, proposals)
         return [
