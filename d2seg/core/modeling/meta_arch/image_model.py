@@ -18,7 +18,8 @@ class ImageModel(nn.Module):
         pixel_mean: Of each channel, in the order of ``input_format``, subtracted from images.
         pixel_std: Of each channel; images are divided by it.
         input_format: Order of the channels that the model expects, such as ``BGR``.
-        vis_period: Accepted as in detectron2; models here never draw.
+        vis_period: In training, models that find boxes give the active EventStorage a picture
+            every so many iterations; 0 for never.
     """
 
     backbone: Backbone

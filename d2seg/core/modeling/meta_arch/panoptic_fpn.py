@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
+from d2seg.core.modeling import training_pictures
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
 from d2seg.core.modeling.meta_arch.image_model import output_size
@@ -85,6 +86,8 @@ class PanopticFPN(GeneralizedRCNN):
         total.add(losses)
         total.add(Losses(head_losses).weighted(self.instance_loss_weight))
         total.publish()
+        if training_pictures.is_due(self.vis_period):
+            self.visualize_training(batched_inputs, proposals)
         return total
 
     def inference(  # type: ignore[override]

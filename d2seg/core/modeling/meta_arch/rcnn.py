@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
+from d2seg.core.modeling import training_pictures
 from d2seg.core.modeling.backbone import build_backbone
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
@@ -69,7 +70,23 @@ class GeneralizedRCNN(ImageModel):
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         losses.add(head_losses)
         losses.publish()
+        if training_pictures.is_due(self.vis_period):
+            self.visualize_training(batched_inputs, proposals)
         return losses
+
+    def visualize_training(
+        self, batched_inputs: list[dict[str, Any]], proposals: list[Instances]
+    ) -> None:
+        """Give the active EventStorage a picture of the first image's objects and proposals.
+
+        Args:
+            batched_inputs: With ``instances``.
+            proposals: For each image, with ``proposal_boxes``, best first.
+        """
+        name = "Left: GT bounding boxes;  Right: Predicted proposals"
+        training_pictures.put_boxes(
+            name, batched_inputs[0], self.input_format, proposals[0].proposal_boxes
+        )
 
     def inference(
         self,

@@ -25,7 +25,7 @@ class BaseMaskRCNNHead(nn.Module):
 
     Args:
         loss_weight: Weight of ``loss_mask``.
-        vis_period: Accepted as in detectron2; models here never draw.
+        vis_period: Accepted as in detectron2; models draw boxes, not masks.
     """
 
     @configurable
