@@ -167,7 +167,7 @@ class StandardROIHeads(ROIHeads):
     ) -> Losses:
         """Compute the losses of sampled proposals, which carry their ground truth."""
         losses = Losses(metrics=sampling_metrics(proposals, self.num_classes))
-        losses.add(self._forward_box(features, proposals, targets))
+        losses.add(self._box_losses(features, proposals, targets))
         losses.add(self._forward_mask(features, proposals))
         losses.add(self._forward_keypoint(features, proposals))
         return losses
@@ -189,12 +189,13 @@ class StandardROIHeads(ROIHeads):
         instances = self._forward_mask(features, instances)
         return self._forward_keypoint(features, instances)
 
-    def _forward_box(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Instances],
-        targets: list[Instances] | None = None,
+    def _box_losses(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
     ) -> Any:
+        # The signatures of the three below are detectron2's: projects override them.
+        return self._forward_box(features, proposals)
+
+    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]) -> Any:
         pooled = self.box_pooler(
             [features[name] for name in self.box_in_features],
             [one.proposal_boxes for one in proposals],
