@@ -18,11 +18,15 @@ class FrozenBatchNorm2d(nn.Module):
 
     Its state has the names of ``torch.nn.BatchNorm2d``, so either loads the other's weights. The
     batch counter is there only in a layer that was made from a trainable one, as in detectron2.
+    Weights without statistics (Caffe2's, which fold them into scale and shift) load too: the
+    statistics become those of a layer that only scales and shifts.
 
     Args:
         num_features: Number of channels C.
         eps: Added to the variance.
     """
+
+    _version = 3  # the state of versions below 2, or of none, may lack statistics
 
     weight: Tensor
     bias: Tensor
@@ -57,11 +61,17 @@ class FrozenBatchNorm2d(nn.Module):
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
         if self.num_batches_tracked is None:
             # The one entry of a trainable batch norm that has no meaning here.
             state_dict.pop(prefix + "num_batches_tracked", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if (local_metadata.get("version") or 0) < 2:
+            state_dict.setdefault(prefix + "running_mean", torch.zeros_like(self.running_mean))
+            unit = torch.ones_like(self.running_var) - self.eps
+            state_dict.setdefault(prefix + "running_var", unit)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""

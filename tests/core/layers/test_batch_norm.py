@@ -1,0 +1,36 @@
+"""Batch norms: what they load, how they are converted, and batches of other processes."""
+
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from d2seg.core.checkpoint import DetectionCheckpointer
+from d2seg.core.layers import FrozenBatchNorm2d
+
+
+def scale_and_shift() -> dict[str, torch.Tensor]:
+    return {"0.weight": torch.tensor([2.0, 3.0]), "0.bias": torch.tensor([5.0, 7.0])}
+
+
+def test_weights_without_statistics_only_scale_and_shift(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = nn.Sequential(FrozenBatchNorm2d(2))
+    model[0].running_mean.fill_(9.0)
+    torch.save({"model": scale_and_shift()}, tmp_path / "caffe2.pth")
+    with caplog.at_level(logging.WARNING):
+        DetectionCheckpointer(model).load(tmp_path / "caffe2.pth")
+    assert caplog.records == []
+    x = torch.randn(2, 2, 3, 4)
+    expected = x * torch.tensor([2.0, 3.0])[:, None, None] + torch.tensor([5.0, 7.0])[:, None, None]
+    torch.testing.assert_close(model(x), expected)
+
+
+def test_statistics_that_a_current_state_lacks_are_missing() -> None:
+    model = nn.Sequential(FrozenBatchNorm2d(2))
+    state = model.state_dict()
+    del state["0.running_mean"]
+    assert model.load_state_dict(state, strict=False).missing_keys == ["0.running_mean"]
