@@ -118,28 +118,39 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         self._by_images = stats_mode == "N"
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) float."""
+        """Normalise (B, C, H, W) float.
+
+        Raises:
+            ValueError: The batch is empty, and the processes count alike.
+        """
         if get_world_size() == 1 or not self.training:
             return super().forward(input)
-        mean, mean_square = self._shared_statistics(input.float())
+        mean, mean_square, count = self._shared_statistics(input.float())
         variance = mean_square - mean * mean
         with torch.no_grad():
-            momentum = self.momentum if self.momentum is not None else 0.1
-            self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
-            self.running_var.lerp_(variance, momentum)  # type: ignore[union-attr]
+            # Without an image in any process there is nothing to learn from.
+            share = count.clamp(max=1) * (self.momentum if self.momentum is not None else 0.1)
+            self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance, share)  # type: ignore[union-attr]
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return input * scale.to(input.dtype)[:, None, None] + shift.to(input.dtype)[:, None, None]
 
-    def _shared_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Average mean and mean square of all processes, (C,) each, with gradients."""
-        count = float(len(x)) if self._by_images else 1.0
+    def _shared_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Average over all processes: mean and mean square (C,), with gradients, and the count."""
+        if len(x) == 0 and not self._by_images:
+            raise ValueError(
+                "naiveSyncBN got a batch of 0 images, which would count as much as a full one; "
+                "use NORM 'naiveSyncBN_N', which counts the images of each process."
+            )
         own = x.mean(dim=(0, 2, 3)), (x * x).mean(dim=(0, 2, 3))
         if len(x) == 0:
             own = x.new_zeros(x.shape[1]) + x.sum(), x.new_zeros(x.shape[1]) + x.sum()
-        packed = torch.cat([*own, x.new_ones(1)]) * count
+        packed = torch.cat([*own, x.new_ones(1)]) * (float(len(x)) if self._by_images else 1.0)
         total = all_reduce(packed)
-        return (total[:-1] / total[-1].clamp(min=1e-6)).chunk(2)
+        count = total[-1].detach()
+        mean, mean_square = (total[:-1] / count.clamp(min=1)).chunk(2)
+        return mean, mean_square, count
 
 
 class LayerNorm2d(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from d2seg.core.checkpoint import DetectionCheckpointer
-from d2seg.core.layers import FrozenBatchNorm2d
+from d2seg.core.layers import FrozenBatchNorm2d, NaiveSyncBatchNorm, batch_norm
 
 
 def scale_and_shift() -> dict[str, torch.Tensor]:
@@ -34,3 +34,28 @@ def test_statistics_that_a_current_state_lacks_are_missing() -> None:
     state = model.state_dict()
     del state["0.running_mean"]
     assert model.load_state_dict(state, strict=False).missing_keys == ["0.running_mean"]
+
+
+def two_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Act as one of two processes that have the same batch."""
+    monkeypatch.setattr(batch_norm, "get_world_size", lambda: 2)
+    monkeypatch.setattr(batch_norm, "all_reduce", lambda x: 2 * x)
+
+
+def test_statistics_stay_when_no_process_has_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    two_alike(monkeypatch)
+    norm = NaiveSyncBatchNorm(2, stats_mode="N").train()
+    norm.running_mean.fill_(4.0)
+    x = torch.zeros(0, 2, 3, 4, requires_grad=True)
+    norm(x).sum().backward()
+    assert norm.running_mean.tolist() == [4.0, 4.0]
+    assert norm.running_var.tolist() == [1.0, 1.0]
+    assert x.grad.shape == (0, 2, 3, 4)
+    norm(torch.full((1, 2, 3, 4), 14.0))
+    torch.testing.assert_close(norm.running_mean, torch.tensor([5.0, 5.0]))
+
+
+def test_processes_that_count_alike_refuse_an_empty_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    two_alike(monkeypatch)
+    with pytest.raises(ValueError, match="batch of 0 images.*use NORM 'naiveSyncBN_N'"):
+        NaiveSyncBatchNorm(2).train()(torch.zeros(0, 2, 3, 4))
