@@ -86,18 +86,29 @@ class FrozenBatchNorm2d(nn.Module):
 
         Returns:
             The module, or the frozen layer that replaces it.
+
+        Raises:
+            ValueError: A batch norm keeps no running statistics that could be frozen.
         """
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
-            frozen = cls(module.num_features, module.eps)
-            frozen.num_batches_tracked = module.num_batches_tracked
-            frozen.to(next(module.buffers()).device)
-            frozen.load_state_dict(module.state_dict())
-            return frozen
+            return cls._frozen(module)
         for name, child in module.named_children():
             replacement = cls.convert_frozen_batchnorm(child)
             if replacement is not child:
                 setattr(module, name, replacement)
         return module
+
+    @classmethod
+    def _frozen(cls, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> "FrozenBatchNorm2d":
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError(
+                "A batch norm with track_running_stats=False has no statistics to freeze."
+            )
+        frozen = cls(norm.num_features, norm.eps).to(norm.running_mean.device)
+        frozen.num_batches_tracked = norm.num_batches_tracked
+        # Without affine parameters scale and shift stay 1 and 0.
+        frozen.load_state_dict({**frozen.state_dict(), **norm.state_dict()})
+        return frozen
 
 
 class NaiveSyncBatchNorm(nn.BatchNorm2d):

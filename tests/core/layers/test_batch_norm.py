@@ -36,6 +36,16 @@ def test_statistics_that_a_current_state_lacks_are_missing() -> None:
     assert model.load_state_dict(state, strict=False).missing_keys == ["0.running_mean"]
 
 
+def test_a_norm_without_scale_and_shift_is_frozen() -> None:
+    norm = nn.BatchNorm2d(3, affine=False)
+    norm(torch.randn(4, 3, 5, 6) * 3 + 1)
+    frozen = FrozenBatchNorm2d.convert_frozen_batchnorm(norm.eval())
+    x = torch.randn(2, 3, 5, 6)
+    torch.testing.assert_close(frozen(x), norm(x))
+    with pytest.raises(ValueError, match="has no statistics to freeze"):
+        FrozenBatchNorm2d.convert_frozen_batchnorm(nn.BatchNorm2d(3, track_running_stats=False))
+
+
 def two_alike(monkeypatch: pytest.MonkeyPatch) -> None:
     """Act as one of two processes that have the same batch."""
     monkeypatch.setattr(batch_norm, "get_world_size", lambda: 2)
