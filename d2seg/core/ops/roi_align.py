@@ -38,15 +38,23 @@ def roi_align(
         aten_only: Use ATen operators instead of torchvision's.
 
     Returns:
-        (R, C, S, S) float; zeros for a region without area when the sampling adapts.
+        (R, C, S, S) of the type of ``features``; zeros for a region without area when the sampling
+        adapts.
     """
+    kind = features.dtype
+    if kind != rois.dtype:
+        # The finer type: positions in pixels need more digits than half precision has.
+        finer = torch.promote_types(kind, rois.dtype)
+        features, rois = features.to(finer), rois.to(finer)
     if aten_only:
-        return _separable_roi_align(
+        pooled = _separable_roi_align(
             features, rois, output_size, spatial_scale, sampling_ratio, aligned
         )
-    return torchvision_roi_align(
-        features, rois, (output_size, output_size), spatial_scale, sampling_ratio, aligned
-    )
+    else:
+        pooled = torchvision_roi_align(
+            features, rois, (output_size, output_size), spatial_scale, sampling_ratio, aligned
+        )
+    return pooled.to(kind)
 
 
 def _separable_roi_align(

@@ -112,3 +112,15 @@ def test_scripted_equals_eager(aten_only: bool) -> None:
     for chosen in (rois, rois[:1], rois[:0]):
         arguments = (FEATURES, chosen, 7, SCALE, 0, True, aten_only)
         assert torch.equal(scripted(*arguments), roi_align(*arguments))
+
+
+@pytest.mark.parametrize("aten_only", [False, True])
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_features_of_another_type_keep_it(kind: torch.dtype, aten_only: bool) -> None:
+    rois, features = regions(), FEATURES.to(kind)
+    pooled = roi_align(features, rois, 7, SCALE, 0, True, aten_only)
+    assert pooled.dtype == kind
+    expected = roi_align(features.double(), rois.double(), 7, SCALE, 0, True)
+    # In float64 nothing is lost; bfloat16 rounds the result once.
+    tolerance = 1e-12 if kind == torch.float64 else 2**-8
+    torch.testing.assert_close(pooled.double(), expected, atol=tolerance / 4, rtol=tolerance)
