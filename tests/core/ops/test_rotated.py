@@ -101,7 +101,7 @@ def test_pooling_without_rotation_is_roi_align(ratio: int) -> None:
     features = torch.randn(2, 3, 16, 20)
     xyxy, rotated = upright(12, 5)
     image = (torch.arange(12) % 2)[:, None].float()
-    expected = roi_align(features, torch.cat([image, xyxy], 1), 7, 0.125, ratio, True)
+    expected = roi_align(features, torch.cat([image, xyxy], 1), (7, 7), 0.125, ratio, True)
     found = roi_align_rotated(features, torch.cat([image, rotated], 1), (7, 7), 0.125, ratio)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 
