@@ -180,9 +180,7 @@ def _require_same_layout(first: Instances, other: Instances) -> None:
 
 def _plain_size(instances: Instances) -> tuple[float, ...]:
     """Return height and width as numbers; the image size may be a tensor, or two."""
-    return tuple(
-        side.item() if isinstance(side, Tensor) else side for side in instances.image_size
-    )
+    return tuple(side.item() if isinstance(side, Tensor) else side for side in instances.image_size)
 
 
 def _join(name: str, values: list[Any]) -> Any:
