@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ def configurable(
 
     On ``__init__`` (used bare) the class gives a ``from_config(cls, cfg, ...)`` classmethod; on any
     other function ``from_config`` is given to the decorator. Either returns a dict of arguments.
-    Called with a config, arguments that ``from_config`` accepts go to it, and the others override
-    what it returned. Called without a config, the function runs as it is.
+    Called with a config (a CfgNode, or omegaconf's DictConfig), arguments that ``from_config``
+    accepts go to it, and the others override what it returned. Called without a config, the
+    function runs as it is.
 
     Args:
         function: The ``__init__`` to decorate.
@@ -71,7 +73,13 @@ def _configurable_function(
 
 def _called_with_config(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     first = args[0] if args else kwargs.get("cfg")
-    return isinstance(first, FvcoreCfgNode)
+    return isinstance(first, FvcoreCfgNode) or _is_dict_config(first)
+
+
+def _is_dict_config(value: Any) -> bool:
+    # Somebody who has such a config has imported its package.
+    omegaconf = sys.modules.get("omegaconf")
+    return omegaconf is not None and isinstance(value, omegaconf.DictConfig)
 
 
 def _arguments_from_config(

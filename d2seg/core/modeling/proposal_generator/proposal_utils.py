@@ -58,8 +58,7 @@ def find_top_rpn_proposals(
     Returns:
         For each image Instances with ``proposal_boxes`` and ``objectness_logits``.
     """
-    everything = [*proposals, *pred_objectness_logits]
-    if training and not all(bool(torch.isfinite(level).all()) for level in everything):
+    if training and not all_finite([*proposals, *pred_objectness_logits]):
         raise FloatingPointError("Proposals are Inf or NaN: training has diverged.")
     results = []
     for index, size_hw in enumerate(image_sizes):
@@ -79,6 +78,11 @@ def find_top_rpn_proposals(
         fields = {"proposal_boxes": Boxes(boxes), "objectness_logits": logits}
         results.append(Instances(size_hw, **fields))
     return results
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Tell whether no tensor has an Inf or NaN; the device is waited for once."""
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
 
 def add_ground_truth_to_proposals_single_image(

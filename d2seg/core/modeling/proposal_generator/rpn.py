@@ -14,6 +14,7 @@ from d2seg.core.modeling.ground_truth import check_boxes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
+from d2seg.core.modeling.proposal_generator.proposal_utils import all_finite
 from d2seg.core.modeling.proposal_generator.rpn_head import build_rpn_head
 from d2seg.core.modeling.sampling import subsample_labels
 from d2seg.core.ops.proposals import flatten_deltas, flatten_logits, select_proposals
@@ -263,7 +264,7 @@ class RPN(nn.Module):
 
     @staticmethod
     def _require_finite(logits: list[Tensor], deltas: list[Tensor]) -> None:
-        if not all(bool(torch.isfinite(level).all()) for level in [*logits, *deltas]):
+        if not all_finite([*logits, *deltas]):
             raise FloatingPointError(
                 "The RPN predicted Inf or NaN: training has diverged. Lower SOLVER.BASE_LR, "
                 "lengthen SOLVER.WARMUP_ITERS or set SOLVER.CLIP_GRADIENTS.ENABLED True."

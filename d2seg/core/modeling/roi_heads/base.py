@@ -225,6 +225,19 @@ def build_pooler(
     return pooler, shape
 
 
+def build_optional_pooler(
+    cfg: Any, head: Any, input_shape: dict[str, ShapeSpec]
+) -> tuple[ROIPooler | None, Any]:
+    """Build a pooler as `build_pooler` does; with POOLER_TYPE "" the head gets whole features.
+
+    Returns:
+        The pooler and the shape of what it returns; or None and the shapes of the features.
+    """
+    if head.POOLER_TYPE:
+        return build_pooler(cfg, head, input_shape)
+    return None, {name: input_shape[name] for name in cfg.MODEL.ROI_HEADS.IN_FEATURES}
+
+
 def build_roi_heads(cfg: Any, input_shape: dict[str, ShapeSpec]) -> ROIHeads:
     """Build the heads that ``MODEL.ROI_HEADS.NAME`` names."""
     return ROI_HEADS_REGISTRY.get(cfg.MODEL.ROI_HEADS.NAME)(cfg, input_shape)
