@@ -18,12 +18,15 @@ def configurable(
     Called with a config, arguments that ``from_config`` accepts go to it, and the others override
     what it returned. Called without a config, the function runs as it is.
 
+    A config is a ``CfgNode`` or a ``DictConfig`` of omegaconf.
+
     Args:
         function: The ``__init__`` to decorate.
         from_config: For a function: turns a config into its arguments.
 
     Raises:
         TypeError: At decoration or at the call, if the decorator is not used as described.
+        AttributeError: At the call, if the class has no ``from_config``.
     """
     if function is not None:
         if from_config is not None or getattr(function, "__name__", "") != "__init__":
@@ -44,7 +47,8 @@ def _configurable_init(init: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         from_config = getattr(type(self), "from_config", None)
         if not inspect.ismethod(from_config):
-            raise TypeError(
+            kind = AttributeError if from_config is None else TypeError
+            raise kind(
                 f"{type(self).__name__} has a @configurable __init__, so it needs a 'from_config' "
                 "classmethod."
             )
@@ -71,7 +75,8 @@ def _configurable_function(
 
 def _called_with_config(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     first = args[0] if args else kwargs.get("cfg")
-    return isinstance(first, FvcoreCfgNode)
+    # omegaconf's configs by name: the package is optional.
+    return isinstance(first, FvcoreCfgNode) or type(first).__name__ == "DictConfig"
 
 
 def _arguments_from_config(
