@@ -26,6 +26,7 @@ def configurable(
 
     Raises:
         TypeError: At decoration or at the call, if the decorator is not used as described.
+        AttributeError: At the call, if the class has no ``from_config``.
     """
     if function is not None:
         if from_config is not None or getattr(function, "__name__", "") != "__init__":
@@ -46,7 +47,8 @@ def _configurable_init(init: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         from_config = getattr(type(self), "from_config", None)
         if not inspect.ismethod(from_config):
-            raise TypeError(
+            kind = AttributeError if from_config is None else TypeError
+            raise kind(
                 f"{type(self).__name__} has a @configurable __init__, so it needs a 'from_config' "
                 "classmethod."
             )

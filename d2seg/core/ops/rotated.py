@@ -127,6 +127,8 @@ def roi_align_rotated(
 ) -> Tensor:
     """Pool rotated regions; pixel centres are at half coordinates.
 
+    A region without width or height has no samples where their number adapts; it gives zeros.
+
     Args:
         features: (B, C, H, W) float.
         rois: (R, 6) float: image index, then centre, width and height in pixels, and degrees.
@@ -147,8 +149,11 @@ def roi_align_rotated(
         if sampling_ratio > 0:
             rows, columns = sampling_ratio, sampling_ratio
         else:
-            rows = max(int(torch.ceil(size[1] / out_height)), 1)
-            columns = max(int(torch.ceil(size[0] / out_width)), 1)
+            rows = int(torch.ceil(size[1] / out_height))
+            columns = int(torch.ceil(size[0] / out_width))
+        if rows < 1 or columns < 1:
+            pooled.append(features.new_zeros([features.shape[1], out_height, out_width]))
+            continue
         y = _sample_offsets(out_height * rows, size[1])[:, None]
         x = _sample_offsets(out_width * columns, size[0])[None]
         sampled = sample_bilinear(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2seg.core.runtime.errors import InvalidArgumentError, MetadataConflictError
 from d2seg.core.runtime.files import PathManager
 
 
@@ -25,7 +26,7 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
 
         Raises:
             TypeError: ``func`` cannot be called.
-            ValueError: There is a data set of this name.
+            InvalidArgumentError: There is a data set of this name.
         """
         if not callable(func):
             raise TypeError(
@@ -33,7 +34,7 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
                 f"found a {type(func).__name__}."
             )
         if name in self.data:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"Data set '{name}' is registered already; choose another name, or call "
                 f"DatasetCatalog.remove('{name}') first."
             )
@@ -88,7 +89,7 @@ class Metadata(SimpleNamespace):
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key in self.__dict__ and self.__dict__[key] != value:
-            raise AttributeError(
+            raise MetadataConflictError(
                 f"'{key}' of data set '{self.name}' is {self.__dict__[key]!r} already and cannot "
                 f"become {value!r}; use another data set name, or MetadataCatalog.remove first."
             )
@@ -102,7 +103,7 @@ class Metadata(SimpleNamespace):
         """Set several values and return self.
 
         Raises:
-            AttributeError: One of them is known already with another value.
+            MetadataConflictError: One of them is known already with another value.
         """
         for key, value in values.items():
             setattr(self, key, value)
