@@ -2,6 +2,7 @@
 
 from d2seg.check_data.check import Report, check_dataset
 from d2seg.check_data.compare import compare_datasets
+from d2seg.check_data.corrections import write_corrected
 from d2seg.check_data.findings import Expectations, Finding, group_by_kind
 
 __all__ = [
@@ -11,4 +12,5 @@ __all__ = [
     "check_dataset",
     "compare_datasets",
     "group_by_kind",
+    "write_corrected",
 ]

@@ -20,6 +20,12 @@ def corners(box_xywh: Box) -> Box:
     return left, top, left + width, top + height
 
 
+def to_xywh(box: Box) -> list[float]:
+    """Turn XYXY into left, top, width, height."""
+    left, top, right, bottom = box
+    return [left, top, right - left, bottom - top]
+
+
 def excess(box: Box, size_hw: tuple[int, int]) -> float:
     """Return by how many pixels a box reaches beyond the image; at most 0 if it does not."""
     height, width = size_hw

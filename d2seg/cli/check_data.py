@@ -70,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
     print_findings(between, "between the data sets")
     for report in reports:
         print(report.conclusion())
+    if args.fix:
+        reports = [_fix(args, reports)]
     passed = all(report.passed for report in reports)
     return 0 if passed and not any(f.severity == "error" for f in between) else 1
 
@@ -96,6 +98,24 @@ def print_findings(findings: Sequence["Finding"], title: str) -> None:
             images = str(kind.image_count or "")
             table.add_row(mark, kind.kind, str(kind.number), images, Text(kind.example))
         console.print(table)
+
+
+def _fix(args: argparse.Namespace, reports: list["Report"]) -> "Report":
+    """Write the corrected copy, and say what was changed and what is left; return its report."""
+    from d2seg.check_data import write_corrected
+
+    if len(reports) != 1:
+        raise ValueError(
+            f"--fix writes one file, but there are {len(reports)} data sets; give --json and "
+            "--images."
+        )
+    corrected, lines = write_corrected(reports[0], args.fix)
+    print(f"{args.fix}: a corrected copy")
+    for line in lines or ["nothing had to be changed"]:
+        print(f"    {line}")
+    print_findings(corrected.findings, f"left in {args.fix}")
+    print(corrected.conclusion())
+    return corrected
 
 
 def _require_consistent(args: argparse.Namespace) -> None:

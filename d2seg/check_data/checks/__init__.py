@@ -33,7 +33,7 @@ CHECKS: tuple[Check, ...] = (
     segmentations.check_masks_present,
     segmentations.check_mask_format,
     segmentations.check_crowds,
-    keypoints.check_keypoint_count,
+    keypoints.check_keypoint_names,
     keypoints.check_keypoints,
 )
 """In the order in which their findings are listed."""

@@ -1,10 +1,11 @@
 """Checks of boxes and areas."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from d2seg.check_data import geometry
 from d2seg.check_data.findings import Expectations, Finding, Severity
-from d2seg.check_data.outlines import covered_area, usable_polygons
+from d2seg.check_data.outlines import covered_area, measure_outline, usable_polygons
 from d2seg.check_data.reading import excerpt
 from d2seg.check_data.records import AnnotationRecord, Dataset
 
@@ -84,30 +85,48 @@ def check_areas(data: Dataset, expected: Expectations) -> Iterator[Finding]:
             sentence = "has no area, without which COCO's evaluation stops with an error."
             yield data.about(annotation, "error", "area missing", sentence)
             continue
-        if annotation.iscrowd:
-            continue  # evaluation ignores crowds of any size
-        wanted = expected_area(data, annotation)
-        if annotation.area <= 0 or (wanted is not None and not _fits(annotation, wanted)):
+        outline = data.outlines.get(annotation.position)
+        if annotation.iscrowd or (outline and geometry.same_area(annotation.area, outline.area)):
+            continue  # the usual case, and crowds, which evaluation ignores at any size
+        segmentation, size_hw = annotation.segmentation, data.size_hw(annotation)
+        wanted = expected_area(annotation.area, segmentation, annotation.bbox, size_hw)
+        if not area_fits(annotation.area, wanted, segmentation is None):
             told = "" if wanted is None else f", but covers {wanted:g} pixels"
             sentence = f"has the area {annotation.area:g}{told}; evaluation by size depends on it."
-            yield data.about(annotation, "warning", "area differs from the mask", sentence)
+            yield data.about(annotation, "warning", "area differs", sentence)
 
 
-def expected_area(data: Dataset, annotation: AnnotationRecord) -> float | None:
-    """Return the area of the mask, or else of the box, which no mask exceeds; None without both."""
-    outline, size_hw = data.outlines.get(annotation.position), data.size_hw(annotation)
+def expected_area(
+    found: float | None,
+    segmentation: list[list[float]] | dict[str, Any] | None,
+    bbox: Sequence[float] | None,
+    size_hw: tuple[int, int] | None,
+) -> float | None:
+    """Return the area of a mask, or else of its box; None if neither is usable.
+
+    Args:
+        found: The area that is to be compared with it.
+        segmentation: Polygons or RLE.
+        bbox: Left, top, width, height.
+        size_hw: Height and width of the image, if they are known.
+    """
+    outline = measure_outline(segmentation)
     if outline is None:
-        return geometry.area(geometry.corners(annotation.bbox)) if annotation.bbox else None
-    found = annotation.area or 0
-    if (
-        isinstance(annotation.segmentation, list)
-        and size_hw is not None
-        and not geometry.same_area(found, outline.area)
-    ):
+        return bbox[2] * bbox[3] if bbox and min(bbox[2:]) > 0 else None
+    is_doubtful = found is None or not geometry.same_area(found, outline.area)
+    if is_doubtful and isinstance(segmentation, list) and size_hw is not None:
         # Polygons may overlap, or cross themselves: counting pixels is slow, but right.
-        polygons = usable_polygons(annotation.segmentation)
-        return covered_area(polygons, size_hw) or outline.area
+        return covered_area(usable_polygons(segmentation), size_hw) or outline.area
     return outline.area
+
+
+def area_fits(found: float | None, wanted: float | None, is_of_box: bool) -> bool:
+    """Tell whether an area can be right; no mask is larger than its box."""
+    if found is None or found <= 0:
+        return False
+    if wanted is None or geometry.same_area(found, wanted):
+        return True
+    return is_of_box and found < wanted
 
 
 def check_duplicate_annotations(data: Dataset, expected: Expectations) -> Iterator[Finding]:
@@ -128,12 +147,6 @@ def _boxes_with_area(data: Dataset) -> Iterator[tuple[AnnotationRecord, geometry
     for annotation in data.annotations:
         if annotation.bbox is not None and min(annotation.bbox[2:]) > 0:
             yield annotation, geometry.corners(annotation.bbox)
-
-
-def _fits(annotation: AnnotationRecord, wanted: float) -> bool:
-    found = annotation.area or 0
-    without_mask = annotation.segmentation is None
-    return geometry.same_area(found, wanted) or (without_mask and found < wanted)
 
 
 def _size(size_hw: tuple[int, int]) -> str:

@@ -87,8 +87,8 @@ def check_number_of_categories(data: Dataset, expected: Expectations) -> Iterato
         yield Finding(
             "error" if number > wanted else "warning",
             "categories and NUM_CLASSES",
-            f"The file has {counted(number, 'category', 'categories')}, the model NUM_CLASSES {wanted}; "
-            f"set NUM_CLASSES to {number}, or to -1 to take it from the file.",
+            f"The file has {counted(number, 'category', 'categories')}, the model NUM_CLASSES "
+            f"{wanted}; set NUM_CLASSES to {number}, or to -1 to take it from the file.",
         )
 
 
