@@ -26,11 +26,13 @@ class Report:
         name: How it is called: its registered name, or its file.
         data: What was read; None if the file is no COCO file at all.
         findings: In the order of the checks.
+        expected: What the model asks for.
     """
 
     name: str
     data: Dataset | None
     findings: Sequence[Finding]
+    expected: Expectations = NOTHING_EXPECTED
 
     @property
     def counts(self) -> Mapping[Severity, int]:
@@ -90,13 +92,13 @@ def check_dataset(
     name = name or json_file
     content, findings = read_content(json_file)
     if content is None:
-        return Report(name, None, findings)
+        return Report(name, None, findings, expected)
     data, complaints = read_dataset(content, json_file, image_root)
     names = list(dict.fromkeys(image.file_name for image in data.images))
     data.files = examine_files(image_root, names, decode, progress)
     readable = [name for name, facts in data.files.items() if facts.mode]
     data.digests = find_equal_files(image_root, readable, progress)
-    return Report(name, data, [*findings, *complaints, *run_checks(data, expected)])
+    return Report(name, data, [*findings, *complaints, *run_checks(data, expected)], expected)
 
 
 def run_checks(data: Dataset, expected: Expectations) -> list[Finding]:

@@ -17,9 +17,7 @@ from d2seg.check_data.records import Dataset
 from d2seg.core.runtime.files import replace_when_complete
 
 
-def write_corrected(
-    report: Report, path: str | os.PathLike[str], expected: Expectations = NOTHING_EXPECTED
-) -> tuple[Report, list[str]]:
+def write_corrected(report: Report, path: str | os.PathLike[str]) -> tuple[Report, list[str]]:
     """Write a corrected copy of a data set that was checked, and check the copy.
 
     Boxes and polygons are clipped to the image; polygons and annotations without area, missing and
@@ -30,7 +28,6 @@ def write_corrected(
     Args:
         report: Of the check. Its annotation file is read again, and never written.
         path: The file to write.
-        expected: What the model asks for, to check the copy.
 
     Returns:
         The report of the copy, and lines that say what was changed.
@@ -48,7 +45,7 @@ def write_corrected(
     corrected, changes = correct(content, report.data)
     with replace_when_complete(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         json.dump(corrected, file)
-    return _check_again(corrected, report.data, str(path), expected), changes.lines()
+    return _check_again(corrected, report.data, str(path), report.expected), changes.lines()
 
 
 def correct(content: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], Changes]:
@@ -99,4 +96,4 @@ def _check_again(
     """Check content that was corrected; the image files are still what they were."""
     data, findings = read_dataset(corrected, name, before.image_root)
     data.files, data.digests = before.files, before.digests
-    return Report(name, data, [*findings, *run_checks(data, expected)])
+    return Report(name, data, [*findings, *run_checks(data, expected)], expected)

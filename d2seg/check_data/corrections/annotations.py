@@ -65,7 +65,7 @@ def _correct(
 ) -> Iterator[str]:
     """Correct an entry in place, in the pixels it was made for; yield what was done."""
     size_hw = fate.turned.stored_hw if fate.turned else fate.size_hw
-    if entry.get("segmentation"):
+    if entry.get("segmentation") not in (None, []):
         entry["segmentation"], done = correct_segmentation(entry["segmentation"], size_hw)
         yield from done
     yield from _correct_box(entry, record, size_hw)
