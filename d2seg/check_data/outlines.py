@@ -14,6 +14,8 @@ MIN_POLYGON_NUMBERS = 6
 """Three points."""
 MIN_POLYGON_AREA = 1e-3
 """In pixels; what is below has no inside."""
+_MOST_PIXELS = 2**32 - 1
+"""What pycocotools can count."""
 _LONGEST_NUMBER = 12
 """Characters of one compressed count; 60 bits."""
 
@@ -24,10 +26,12 @@ class Outline(NamedTuple):
     Attributes:
         extent_xyxy: The smallest box around it.
         area: In pixels; of overlapping polygons the sum.
+        num_parts: How many polygons are usable; 1 for an RLE.
     """
 
     extent_xyxy: tuple[float, float, float, float]
     area: float
+    num_parts: int = 1
 
 
 def measure_outline(segmentation: list[list[float]] | dict[str, Any] | None) -> Outline | None:
@@ -42,17 +46,22 @@ def measure_outline(segmentation: list[list[float]] | dict[str, Any] | None) -> 
     """
     if isinstance(segmentation, dict):
         return _measure_rle(segmentation)
-    polygons = usable_polygons(segmentation)
+    polygons, area = [], 0.0
+    for polygon in segmentation or ():
+        part = _area_of_usable(polygon)
+        if part:
+            polygons.append(np.asarray(polygon, dtype=np.float64).reshape(-1, 2))
+            area += part
     if not polygons:
         return None
-    points_xy = np.concatenate([np.asarray(p, dtype=np.float64).reshape(-1, 2) for p in polygons])
+    points_xy = np.concatenate(polygons)
     (left, top), (right, bottom) = points_xy.min(axis=0).tolist(), points_xy.max(axis=0).tolist()
-    return Outline((left, top, right, bottom), sum(map(polygon_area, polygons)))
+    return Outline((left, top, right, bottom), area, len(polygons))
 
 
 def usable_polygons(segmentation: Sequence[list[float]] | None) -> list[list[float]]:
     """Return the polygons that have an inside."""
-    return [polygon for polygon in segmentation or () if polygon_fault(polygon) is None]
+    return [polygon for polygon in segmentation or () if _area_of_usable(polygon)]
 
 
 def polygon_fault(polygon: Sequence[float]) -> str | None:
@@ -61,7 +70,7 @@ def polygon_fault(polygon: Sequence[float]) -> str | None:
         return f"has {len(polygon)} numbers, which are not pairs of x and y"
     if len(polygon) < MIN_POLYGON_NUMBERS:
         return f"has {len(polygon) // 2} point(s); at least three are needed"
-    if polygon_area(polygon) < MIN_POLYGON_AREA:
+    if not _area_of_usable(polygon):
         return "has no area"
     return None
 
@@ -72,8 +81,11 @@ def polygon_area(polygon: Sequence[float]) -> float:
     A polygon that crosses itself counts its parts against each other.
     """
     points_xy = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
-    x, y = (points_xy - points_xy[0]).T  # far from the origin, differences would lose digits
-    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
+    # Far from the origin differences would lose digits; with the first point there, the products
+    # with it, which close the polygon, are 0.
+    with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers give infinity or NaN
+        x, y = (points_xy - points_xy[0]).T
+        return float(abs(x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2)
 
 
 def covered_area(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> float:
@@ -90,6 +102,8 @@ def covered_area(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) 
 def rle_fault(segmentation: dict[str, Any]) -> str | None:
     """Say what is wrong with an RLE, in half a sentence; None if nothing is."""
     height, width = segmentation["size"]
+    if min(height, width) < 0 or height * width > _MOST_PIXELS:
+        return f"has the size {height} x {width}"
     try:
         counts = decode_counts(segmentation["counts"])
     except ValueError as error:
@@ -120,6 +134,8 @@ def decode_counts(counts: str | Sequence[int]) -> np.ndarray:
         ValueError: The text is not of this form.
     """
     if not isinstance(counts, str):
+        if max(map(abs, counts), default=0) > _MOST_PIXELS:
+            raise ValueError("has a count that is larger than any image")
         return np.asarray(counts, dtype=np.int64)
     codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
     if len(codes) == 0:
@@ -146,6 +162,14 @@ def compress_rle(segmentation: dict[str, Any]) -> dict[str, Any]:
         return segmentation
     compressed: dict[str, Any] = mask_util.frPyObjects(segmentation, *segmentation["size"])
     return compressed
+
+
+def _area_of_usable(polygon: Sequence[float]) -> float:
+    """Return the area of a polygon, 0 if it is useless."""
+    if len(polygon) % 2 or len(polygon) < MIN_POLYGON_NUMBERS:
+        return 0.0
+    area = polygon_area(polygon)
+    return area if MIN_POLYGON_AREA <= area < np.inf else 0.0
 
 
 def _measure_rle(segmentation: dict[str, Any]) -> Outline | None:

@@ -282,7 +282,7 @@ def _read_iscrowd(entry: dict[str, Any], complain: Complain) -> int | None:
 
 
 def _is_polygon(value: Any) -> bool:
-    return isinstance(value, list) and all(map(is_real, value))
+    return isinstance(value, list) and set(map(type, value)) <= {int, float}
 
 
 def _about_file(sentence: str) -> Finding:

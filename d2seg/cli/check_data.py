@@ -70,6 +70,11 @@ def run(args: argparse.Namespace) -> int:
     print_findings(between, "between the data sets")
     for report in reports:
         print(report.conclusion())
+    if args.output:
+        from d2seg.report.data_page import write_data_page
+
+        page = write_data_page(args.output, reports, between, args.max_pictures)
+        print(f"{page}: pictures of the worst images; findings.json beside it lists everything")
     if args.fix:
         reports = [_fix(args, reports)]
     passed = all(report.passed for report in reports)

@@ -192,6 +192,17 @@ FIXABLE: dict[str, tuple[Seed, str, str]] = {
     "RLE of other characters": (rle("!!"), ERROR, "broken RLE"),
     "RLE that breaks off": (rle("P"), ERROR, "broken RLE"),
     "RLE of huge numbers": (rle("o" * 40 + "1"), ERROR, "broken RLE"),
+    "RLE of a negative size": (
+        rle([HEIGHT * WIDTH], height=-HEIGHT, width=-WIDTH),
+        ERROR,
+        "broken RLE",
+    ),
+    "RLE beyond memory": (rle([10**20]), ERROR, "broken RLE"),
+    "absurd polygon": (
+        change("annotations", 0, segmentation=[[0, 0, 1e300, 0, 1e300, 1e300]]),
+        ERROR,
+        "degenerate polygon",
+    ),
     "empty RLE": (rle(EMPTY), ERROR, "empty mask"),
     "transposed RLE": (
         rle([5, 9, HEIGHT * WIDTH - 14], height=WIDTH, width=HEIGHT),

@@ -62,12 +62,12 @@ def test_an_rle_is_measured(compressed: bool) -> None:
     mask[1:3, 4:8] = 1
     segmentation = encode(mask) if compressed else {"size": [6, 9], "counts": run_lengths(mask)}
     outline = measure_outline(segmentation)
-    assert outline == ((4, 1, 8, 3), 8)
+    assert outline == ((4, 1, 8, 3), 8, 1)
 
 
 def test_polygons_are_measured_together() -> None:
     outline = measure_outline([[2, 1, 6, 1, 6, 3, 2, 3], [10, 10, 12, 10, 10, 14], [0, 0, 1, 1]])
-    assert outline == ((2, 1, 12, 14), 12)
+    assert outline == ((2, 1, 12, 14), 12, 2)
 
 
 def test_the_area_keeps_its_digits_far_from_the_origin() -> None:

@@ -14,10 +14,11 @@ def check_polygons(data: Dataset, expected: Expectations) -> Iterator[Finding]:
     for annotation in data.annotations:
         if not isinstance(annotation.segmentation, list):
             continue
-        faults = [fault for p in annotation.segmentation if (fault := polygon_fault(p))]
-        if not faults:
+        outline = data.outlines.get(annotation.position)
+        if outline is not None and outline.num_parts == len(annotation.segmentation):
             continue
-        is_lost = len(faults) == len(annotation.segmentation)
+        faults = [fault for p in annotation.segmentation if (fault := polygon_fault(p))]
+        is_lost = outline is None
         which = "its only polygon" if len(annotation.segmentation) == 1 else "a polygon"
         end = " and is lost." if is_lost else "; the others are used."
         sentence = f"has {which} that {faults[0]}{end}"
