@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pycocotools.mask as mask_util
 
+from d2seg.check_data.findings import counted
+
 MIN_POLYGON_NUMBERS = 6
 """Three points."""
 MIN_POLYGON_AREA = 1e-3
@@ -65,13 +67,13 @@ def usable_polygons(segmentation: Sequence[list[float]] | None) -> list[list[flo
 
 
 def polygon_fault(polygon: Sequence[float]) -> str | None:
-    """Say what makes a polygon useless, in half a sentence; None if nothing does."""
+    """Say what makes a polygon useless, to follow "a polygon"; None if nothing does."""
     if len(polygon) % 2:
-        return f"has {len(polygon)} numbers, which are not pairs of x and y"
+        return f"of {len(polygon)} numbers, which are not pairs of x and y"
     if len(polygon) < MIN_POLYGON_NUMBERS:
-        return f"has {len(polygon) // 2} point(s); at least three are needed"
+        return f"of {counted(len(polygon) // 2, 'point')}, fewer than three"
     if not _area_of_usable(polygon):
-        return "has no area"
+        return "without area"
     return None
 
 

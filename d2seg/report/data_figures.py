@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pycocotools.mask as mask_util
@@ -10,12 +10,12 @@ from PIL import Image, ImageDraw, ImageFont
 
 from d2seg.check_data import Report, geometry
 from d2seg.check_data.findings import SEVERITIES, Finding, Severity
-from d2seg.check_data.outlines import compress_rle
+from d2seg.check_data.outlines import compress_rle, rle_fault
 from d2seg.check_data.records import AnnotationRecord, Dataset, ImageRecord
 from d2seg.images import load_image
 from d2seg.visualize import stretch_contrast
 
-LONG_SIDE = 1100
+LONG_SIDE = 900
 """Images are enlarged or reduced to about this many pixels."""
 LARGEST_SCALE = 12.0
 MARGIN_SHARE = 0.2
@@ -134,24 +134,24 @@ def _draw_annotation(
     severity: Severity | None,
     size_hw: tuple[int, ...],
 ) -> Image.Image:
+    """Draw the mask; and the box, with the id, if there is no mask or something was found."""
     colour = COLOURS[severity]
     if isinstance(annotation.segmentation, dict):
         canvas = _tint_mask(canvas, frame, annotation.segmentation, colour, size_hw)
     draw = ImageDraw.Draw(canvas)
-    if isinstance(annotation.segmentation, list):
-        for polygon in annotation.segmentation:
-            points = [frame.point(x, y) for x, y in zip(polygon[::2], polygon[1::2], strict=False)]
-            near = [_near(point, canvas.size) for point in points]
-            if len(near) > 1:
-                draw.line([*near, near[0]], fill=colour, width=LINE_PIXELS)
+    for polygon in annotation.segmentation if isinstance(annotation.segmentation, list) else ():
+        points = zip(polygon[::2], polygon[1::2], strict=False)
+        near = [_near(frame.point(x, y), canvas.size) for x, y in points]
+        if len(near) > 1:
+            draw.line([*near, near[0]], fill=colour, width=LINE_PIXELS)
     if annotation.bbox is not None and (severity or annotation.segmentation is None):
         left, top, right, bottom = geometry.corners(annotation.bbox)
-        first, second = frame.point(left, top), frame.point(right, bottom)
-        box = [*_near(first, canvas.size), *_near(second, canvas.size)]
-        x, y = sorted(box[::2]), sorted(box[1::2])
+        first = _near(frame.point(left, top), canvas.size)
+        second = _near(frame.point(right, bottom), canvas.size)
+        x, y = sorted((first[0], second[0])), sorted((first[1], second[1]))
         draw.rectangle((x[0], y[0], x[1], y[1]), outline=colour, width=LINE_PIXELS)
         if severity:
-            _label(draw, (x[0], y[0]), str(annotation.id), colour)
+            _label(draw, (x[0], y[0]), str(annotation.id), colour, canvas.width)
     return canvas
 
 
@@ -166,11 +166,11 @@ def _near(point: tuple[float, float], size_wh: tuple[int, int]) -> tuple[float, 
 def _tint_mask(
     canvas: Image.Image,
     frame: Frame,
-    segmentation: dict[str, object],
+    segmentation: dict[str, Any],
     colour: tuple[int, int, int],
     size_hw: tuple[int, ...],
 ) -> Image.Image:
-    if segmentation["size"] != list(size_hw):
+    if segmentation["size"] != list(size_hw) or rle_fault(segmentation):
         return canvas
     mask = Image.fromarray(mask_util.decode(compress_rle(segmentation)) * np.uint8(110))
     size = (canvas.width - 2 * frame.margin, canvas.height - 2 * frame.margin)
@@ -184,9 +184,11 @@ def _label(
     corner: tuple[float, float],
     text: str,
     colour: tuple[int, int, int],
+    canvas_width: int,
 ) -> None:
     font = ImageFont.load_default(LABEL_PIXELS)
     width = draw.textlength(text, font=font) + 6
-    left, top = corner[0], max(corner[1] - LABEL_PIXELS - 4, 0)
+    left = min(corner[0], canvas_width - width)
+    top = max(corner[1] - LABEL_PIXELS - 4, 0)
     draw.rectangle((left, top, left + width, top + LABEL_PIXELS + 4), fill=colour)
     draw.text((left + 3, top + 1), text, fill="white", font=font)

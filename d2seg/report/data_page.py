@@ -18,6 +18,9 @@ from d2seg.report.page import picture_uri, write_html
 LISTED = 30
 """So many findings of a kind, and so many categories, are on the page; the JSON file has all."""
 
+NAMED = 8
+"""So many annotations are named below a picture for each kind of finding."""
+
 BETWEEN = "Between the data sets"
 
 
@@ -30,11 +33,11 @@ class KindRow(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """An image with its annotations, and what was found in it."""
+    """An image with its annotations, and the severity and name of what was found in it."""
 
     name: str
     caption: str
-    sentences: list[str]
+    found: list[tuple[str, str]]
     uri: str
 
 
@@ -173,10 +176,20 @@ def _pictures(report: Report, limit: int) -> Iterable[Picture]:
     for image in choose_images(report, limit):
         picture = draw_image(report, image)
         if picture is not None:
-            found = [f.sentence for f in report.findings if f.image == image.file_name]
-            more = [f"... and {len(found) - 5} more."] if found[5:] else []
+            found = [finding for finding in report.findings if finding.image == image.file_name]
             caption = _caption(report, image)
-            yield Picture(image.file_name, caption, found[:5] + more, picture_uri(picture))
+            yield Picture(image.file_name, caption, _found_in(found), picture_uri(picture))
+
+
+def _found_in(findings: Sequence[Finding]) -> list[tuple[str, str]]:
+    """Say what was found in one image: each kind with the annotations it is about."""
+    rows: list[tuple[str, str]] = []
+    for kind in group_by_kind(findings):
+        of_kind = [f for f in findings if (f.severity, f.kind) == (kind.severity, kind.kind)]
+        ids = [str(annotation_id) for f in of_kind for annotation_id in f.annotation_ids]
+        listed = ", ".join(ids[:NAMED]) + (", ..." if ids[NAMED:] else "")
+        rows.append((kind.severity, f"{kind.kind}: {listed}" if listed else kind.kind))
+    return rows
 
 
 def _caption(report: Report, image: ImageRecord) -> str:

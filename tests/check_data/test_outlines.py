@@ -86,10 +86,10 @@ def test_overlaps_are_covered_once() -> None:
     ("polygon", "fault"),
     [
         ([0, 0, 5, 0, 0, 5], None),
-        ([0, 0, 5, 0, 0], "has 5 numbers, which are not pairs of x and y"),
-        ([0, 0, 5, 0], "has 2 point(s); at least three are needed"),
-        ([], "has 0 point(s); at least three are needed"),
-        ([0, 0, 5, 5, 9, 9], "has no area"),
+        ([0, 0, 5, 0, 0], "of 5 numbers, which are not pairs of x and y"),
+        ([0, 0, 5, 0], "of 2 points, fewer than three"),
+        ([], "of 0 points, fewer than three"),
+        ([0, 0, 5, 5, 9, 9], "without area"),
     ],
 )
 def test_polygon_faults(polygon: list[float], fault: str | None) -> None:

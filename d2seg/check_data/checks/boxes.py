@@ -90,7 +90,7 @@ def check_areas(data: Dataset, expected: Expectations) -> Iterator[Finding]:
             continue  # the usual case, and crowds, which evaluation ignores at any size
         segmentation, size_hw = annotation.segmentation, data.size_hw(annotation)
         wanted = expected_area(annotation.area, segmentation, annotation.bbox, size_hw)
-        if not area_fits(annotation.area, wanted, segmentation is None):
+        if not area_fits(annotation.area, wanted, outline is None):
             told = "" if wanted is None else f", but covers {wanted:g} pixels"
             sentence = f"has the area {annotation.area:g}{told}; evaluation by size depends on it."
             yield data.about(annotation, "warning", "area differs", sentence)

@@ -19,9 +19,8 @@ def check_polygons(data: Dataset, expected: Expectations) -> Iterator[Finding]:
             continue
         faults = [fault for p in annotation.segmentation if (fault := polygon_fault(p))]
         is_lost = outline is None
-        which = "its only polygon" if len(annotation.segmentation) == 1 else "a polygon"
-        end = " and is lost." if is_lost else "; the others are used."
-        sentence = f"has {which} that {faults[0]}{end}"
+        end = "and no other, so it is lost." if is_lost else "which is left out; others are used."
+        sentence = f"has a polygon {faults[0]}, {end}"
         severity: Severity = "error" if is_lost else "warning"
         yield data.about(annotation, severity, "degenerate polygon", sentence)
 
