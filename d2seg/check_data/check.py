@@ -1,5 +1,6 @@
 """Checking a data set: reading, looking at the files, running every check."""
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -87,8 +88,10 @@ def check_dataset(
         Everything that was found. What is wrong with the data is a finding, never an exception.
 
     Raises:
-        FileNotFoundError: There is no such annotation file.
+        FileNotFoundError: There is no such annotation file, or no such folder.
     """
+    if image_root and "://" not in image_root and not os.path.isdir(image_root):
+        raise FileNotFoundError(f"There is no image folder '{image_root}'.")
     name = name or json_file
     content, findings = read_content(json_file)
     if content is None:

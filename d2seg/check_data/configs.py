@@ -17,9 +17,16 @@ class DatasetFiles(NamedTuple):
     image_root: str
 
 
-def expectations(cfg: CfgNode) -> Expectations:
-    """Return what a config's model asks of its data."""
+def expectations(cfg: CfgNode, is_trained: bool = True) -> Expectations:
+    """Return what a config's model asks of its data.
+
+    Args:
+        cfg: The config.
+        is_trained: Whether the model is trained on the data; else it is only evaluated, for which
+            masks may have any form.
+    """
     model = cfg.MODEL
+    mask_format = cfg.INPUT.MASK_FORMAT if is_trained else "bitmask"
     number = {
         "RetinaNet": model.RETINANET.NUM_CLASSES,
         "SemanticSegmentor": UNKNOWN_NUMBER,
@@ -27,7 +34,7 @@ def expectations(cfg: CfgNode) -> Expectations:
     }.get(model.META_ARCHITECTURE, model.ROI_HEADS.NUM_CLASSES)
     return Expectations(
         num_classes=None if number == UNKNOWN_NUMBER else number,
-        mask_format=cfg.INPUT.MASK_FORMAT if model.MASK_ON else "none",
+        mask_format=mask_format if model.MASK_ON else "none",
         num_keypoints=model.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS if model.KEYPOINT_ON else None,
     )
 

@@ -79,7 +79,8 @@ def read_dataset(
     images = collect("images", read_image)
     categories = collect("categories", read_category)
     annotations = collect("annotations", read_annotation)
-    return Dataset(json_file, image_root, images, categories, annotations), findings
+    is_lvis = any(isinstance(i, dict) and "neg_category_ids" in i for i in content["images"])
+    return Dataset(json_file, image_root, images, categories, annotations, is_lvis), findings
 
 
 def read_image(position: int, entry: dict[str, Any], complain: Complain) -> ImageRecord | None:

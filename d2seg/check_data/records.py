@@ -82,6 +82,7 @@ class Dataset:
         images: Its images, in the file's order.
         categories: Its categories.
         annotations: Its annotations.
+        is_lvis: Whether it is in LVIS' variant of the format, which knows no crowds.
         files: What is known about each image file, by file name.
         digests: A digest of each image file that may have a twin, by file name.
     """
@@ -91,6 +92,7 @@ class Dataset:
     images: list[ImageRecord]
     categories: list[CategoryRecord]
     annotations: list[AnnotationRecord]
+    is_lvis: bool = False
     files: dict[str, FileFacts] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
 

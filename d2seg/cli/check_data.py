@@ -1,6 +1,7 @@
 """``d2seg check-data``: read a data set before a night of training is lost on it."""
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -144,11 +145,10 @@ def _check_json(args: argparse.Namespace) -> "Report":
     from d2seg.check_data import Expectations, check_dataset
     from d2seg.cli.progress import track
 
-    if not Path(args.images).expanduser().is_dir() and "://" not in args.images:
-        raise FileNotFoundError(f"There is no image folder '{args.images}'; see --images.")
     number = None if args.num_classes == -1 else args.num_classes
     expected = Expectations(num_classes=number)
-    return check_dataset(args.json, args.images, expected, args.decode, progress=track)
+    json_file, images = os.path.expanduser(args.json), os.path.expanduser(args.images)
+    return check_dataset(json_file, images, expected, args.decode, progress=track)
 
 
 def _check_config(args: argparse.Namespace) -> tuple[list["Report"], list["Finding"]]:
@@ -156,13 +156,19 @@ def _check_config(args: argparse.Namespace) -> tuple[list["Report"], list["Findi
     from d2seg.check_data.configs import datasets_of, expectations
     from d2seg.cli.progress import track
     from d2seg.config import load_config
+    from d2seg.datasets import register_datasets
 
     cfg = load_config(args.config_file, args.opts)
+    register_datasets(cfg)
     reports = []
     for name, json_file, image_root in datasets_of(cfg):
         if not json_file:
             print(f"{name}: left out, it is not in COCO's format.")
             continue
-        report = check_dataset(json_file, image_root, expectations(cfg), args.decode, name, track)
-        reports.append(report)
+        expected = expectations(cfg, is_trained=name in cfg.DATASETS.TRAIN)
+        reports.append(check_dataset(json_file, image_root, expected, args.decode, name, track))
+    if not reports:
+        raise ValueError(
+            "No data set of the config is in COCO's format; there is nothing to check."
+        )
     return reports, compare_datasets(reports, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, track)

@@ -60,6 +60,18 @@ def test_a_list_of_images_needs_no_annotations(folder: DataFolder) -> None:
     assert folder.kinds() == {("note", "no annotations"), ("warning", "no annotations")}
 
 
+def test_a_missing_folder_is_named(folder: DataFolder) -> None:
+    folder.json.write_text(json.dumps(folder.content))
+    with pytest.raises(FileNotFoundError, match="There is no image folder '.*nowhere'."):
+        check_dataset(str(folder.json), str(folder.images / "nowhere"))
+
+
+def test_lvis_knows_no_crowds(folder: DataFolder) -> None:
+    del folder.annotation()["iscrowd"]
+    folder.content["images"][0]["neg_category_ids"] = [2]
+    assert folder.check().findings == []
+
+
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="There is no annotation file '.*gone.json'."):
         check_dataset(str(tmp_path / "gone.json"), str(tmp_path))

@@ -84,7 +84,7 @@ def check_mask_format(data: Dataset, expected: Expectations) -> Iterator[Finding
 def check_crowds(data: Dataset, expected: Expectations) -> Iterator[Finding]:
     """Find annotations that do not say whether they are crowds, and crowds made of polygons."""
     for annotation in data.annotations:
-        if annotation.iscrowd is None:
+        if annotation.iscrowd is None and not data.is_lvis:
             sentence = (
                 "has no iscrowd of 0 or 1, without which COCO's evaluation stops with an error."
             )
