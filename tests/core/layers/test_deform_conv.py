@@ -45,11 +45,13 @@ def test_norm_and_activation_come_last() -> None:
 
 def test_layers_are_described_as_detectron2_does() -> None:
     plain = repr(DeformConv(5, 8, 3, stride=2, deformable_groups=2))
-    assert plain.endswith("stride=(2, 2), padding=(0, 0), dilation=(1, 1), groups=1, "
-                          "deformable_groups=2, bias=False)")
+    assert plain.endswith(
+        "stride=(2, 2), padding=(0, 0), dilation=(1, 1), groups=1, deformable_groups=2, bias=False)"
+    )
     modulated = repr(ModulatedDeformConv(5, 8, 3, stride=2))
-    assert modulated.endswith("stride=2, padding=0, dilation=1, groups=1, deformable_groups=1, "
-                              "bias=True)")
+    assert modulated.endswith(
+        "stride=2, padding=0, dilation=1, groups=1, deformable_groups=1, bias=True)"
+    )
 
 
 def test_what_does_not_divide_is_named() -> None:
