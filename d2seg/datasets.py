@@ -11,11 +11,16 @@ from d2seg.framework import (
     MetadataCatalog,
     PathManager,
     register_coco_instances,
+    register_coco_panoptic_separated,
     register_lvis_instances,
 )
 
-REGISTER_FUNCTIONS = {"coco": register_coco_instances, "lvis": register_lvis_instances}
-ENTRY_KEYS = ("json", "image_root", "type")
+ENTRY_KEYS = {
+    "coco": ("json", "image_root"),
+    "lvis": ("json", "image_root"),
+    "coco_panoptic": ("json", "image_root", "panoptic_json", "panoptic_root", "sem_seg_root"),
+}
+"""For each type of data set what an entry has; all but ``type`` are files and folders."""
 
 _MIRRORED = (("left", "right"), ("Left", "Right"))
 
@@ -29,9 +34,13 @@ def register_datasets(cfg: CfgNode) -> None:
           TRAIN: [nuclei_train]
 
     Paths are relative to the working folder, as all paths in a config. ``type`` is ``coco`` (the
-    default) or ``lvis``. With ``MODEL.KEYPOINT_ON`` the names of keypoints, and which change places
-    in a mirrored image, are read from the categories. A data set that is registered already with
-    the same files stays as it is.
+    default), ``lvis``, or ``coco_panoptic``, which also has ``panoptic_json``, ``panoptic_root``
+    and ``sem_seg_root`` and registers ``NAME_separated`` and ``NAME_stuffonly`` as detectron2 does
+    (``json`` has the instances; tools/prepare_panoptic_fpn.py makes the label maps).
+
+    With ``MODEL.KEYPOINT_ON`` the names of keypoints, and which change places in a mirrored image,
+    are read from the categories. A data set that is registered already with the same files stays
+    as it is.
 
     Args:
         cfg: The whole config. Not modified.
@@ -43,9 +52,41 @@ def register_datasets(cfg: CfgNode) -> None:
     for name, entry in cfg.DATASETS.REGISTER.items():
         _check_entry(name, entry)
         if not _is_registered(name, entry):
-            register = REGISTER_FUNCTIONS[entry.get("type", "coco")]
-            metadata = _keypoint_metadata(entry["json"]) if cfg.MODEL.KEYPOINT_ON else {}
-            register(name, metadata, entry["json"], entry["image_root"])
+            _REGISTER[entry.get("type", "coco")](name, entry, cfg.MODEL.KEYPOINT_ON)
+
+
+def _register_coco(name: str, entry: dict[str, str], keypoints: bool) -> None:
+    metadata = _keypoint_metadata(entry["json"]) if keypoints else {}
+    register_coco_instances(name, metadata, entry["json"], entry["image_root"])
+
+
+def _register_lvis(name: str, entry: dict[str, str], keypoints: bool) -> None:
+    register_lvis_instances(name, {}, entry["json"], entry["image_root"])
+
+
+def _register_panoptic(name: str, entry: dict[str, str], keypoints: bool) -> None:
+    categories = sorted(_categories(entry["panoptic_json"]), key=lambda category: category["id"])
+    things = [category for category in categories if category["isthing"]]
+    stuff = [category for category in categories if not category["isthing"]]
+    metadata = {
+        "thing_classes": [category["name"] for category in things],
+        "thing_dataset_id_to_contiguous_id": {one["id"]: i for i, one in enumerate(things)},
+        # In the label maps all things are class 0.
+        "stuff_classes": ["things", *(category["name"] for category in stuff)],
+        "stuff_dataset_id_to_contiguous_id": {one["id"]: i for i, one in enumerate(stuff, start=1)},
+    }
+    register_coco_panoptic_separated(
+        name,
+        metadata,
+        entry["image_root"],
+        entry["panoptic_root"],
+        entry["panoptic_json"],
+        entry["sem_seg_root"],
+        entry["json"],
+    )
+
+
+_REGISTER = {"coco": _register_coco, "lvis": _register_lvis, "coco_panoptic": _register_panoptic}
 
 
 def fill_num_classes(cfg: CfgNode) -> None:
@@ -95,38 +136,37 @@ def thing_classes(name: str) -> list[str]:
 
 
 def _check_entry(name: str, entry: Any) -> None:
-    found = sorted(entry) if isinstance(entry, dict) else repr(entry)
-    if not isinstance(entry, dict) or not {"json", "image_root"} <= set(entry) <= set(ENTRY_KEYS):
+    where = f"DATASETS.REGISTER.{name}"
+    kind = entry.get("type", "coco") if isinstance(entry, dict) else "coco"
+    if kind not in ENTRY_KEYS:
+        raise ValueError(f"{where}.type is '{kind}'; use one of {', '.join(ENTRY_KEYS)}.")
+    keys = ENTRY_KEYS[kind]
+    if not isinstance(entry, dict) or set(entry) - {"type"} != set(keys):
+        found = ", ".join(sorted(entry)) if isinstance(entry, dict) else repr(entry)
         raise ValueError(
-            f"DATASETS.REGISTER.{name} needs the keys json and image_root, and may have type; "
-            f"found {found}."
+            f"{where} of type {kind} needs the keys {', '.join(keys)}; found {found or 'none'}."
         )
-    if entry.get("type", "coco") not in REGISTER_FUNCTIONS:
-        raise ValueError(
-            f"DATASETS.REGISTER.{name}.type is '{entry['type']}'; use one of "
-            f"{', '.join(REGISTER_FUNCTIONS)}."
-        )
-    if not PathManager.isfile(entry["json"]):
-        raise FileNotFoundError(
-            f"DATASETS.REGISTER.{name}.json: there is no file '{entry['json']}' (relative paths "
-            f"start at {Path.cwd()})."
-        )
-    if not PathManager.isdir(entry["image_root"]):
-        raise FileNotFoundError(
-            f"DATASETS.REGISTER.{name}.image_root: there is no folder '{entry['image_root']}' "
-            f"(relative paths start at {Path.cwd()})."
-        )
+    for key in keys:
+        is_there = PathManager.isfile if key.endswith("json") else PathManager.isdir
+        if not is_there(entry[key]):
+            what = "file" if key.endswith("json") else "folder"
+            raise FileNotFoundError(
+                f"{where}.{key}: there is no {what} '{entry[key]}' (relative paths start at "
+                f"{Path.cwd()})."
+            )
 
 
 def _is_registered(name: str, entry: dict[str, str]) -> bool:
+    if entry.get("type") == "coco_panoptic":
+        name = f"{name}_separated"
     if name not in DatasetCatalog.list():
         return False
     metadata = MetadataCatalog.get(name)
     known = (metadata.get("json_file", None), metadata.get("image_root", None))
     if known != (entry["json"], entry["image_root"]):
         raise ValueError(
-            f"DATASETS.REGISTER.{name}: a data set of this name is registered already, with other "
-            f"files ({known[0]}); choose another name."
+            f"DATASETS.REGISTER: a data set '{name}' is registered already, with other files "
+            f"({known[0]}); choose another name."
         )
     return True
 

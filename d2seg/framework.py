@@ -77,7 +77,11 @@ if TYPE_CHECKING or FRAMEWORK == "core":
         build_detection_train_loader,
         get_detection_dataset_dicts,
     )
-    from d2seg.core.data.datasets import register_coco_instances, register_lvis_instances
+    from d2seg.core.data.datasets import (
+        register_coco_instances,
+        register_coco_panoptic_separated,
+        register_lvis_instances,
+    )
     from d2seg.core.data.detection_utils import build_augmentation, read_image
     from d2seg.core.data.samplers import RepeatFactorTrainingSampler
     from d2seg.core.data.transforms import (
@@ -131,7 +135,11 @@ else:
         build_detection_train_loader,
         get_detection_dataset_dicts,
     )
-    from detectron2.data.datasets import register_coco_instances, register_lvis_instances
+    from detectron2.data.datasets import (
+        register_coco_instances,
+        register_coco_panoptic_separated,
+        register_lvis_instances,
+    )
     from detectron2.data.detection_utils import build_augmentation, read_image
     from detectron2.data.samplers import RepeatFactorTrainingSampler
     from detectron2.data.transforms import (
@@ -236,6 +244,7 @@ __all__ = [
     "print_csv_format",
     "read_image",
     "register_coco_instances",
+    "register_coco_panoptic_separated",
     "register_lvis_instances",
     "verify_results",
 ]
