@@ -116,11 +116,19 @@ class COCOEvaluator(DatasetEvaluator):
             inputs: One dict per image, with its ``image_id``.
             outputs: One dict per image, with ``instances`` or ``proposals``, or both, in pixels of
                 the original image.
+
+        Raises:
+            KeyError: An image has no ``image_id``.
         """
         for image, output in zip(inputs, outputs, strict=True):
+            if "image_id" not in image:
+                raise KeyError(
+                    f"An image of data set '{self._metadata.name}' has no image_id; its dict has "
+                    f"{', '.join(image)}. Let the data set's function give each image one."
+                )
             prediction = {"image_id": image["image_id"]}
             if "instances" in output:
-                instances = output["instances"]
+                instances = output["instances"].to(_CPU)
                 prediction["instances"] = self.instances_to_json(instances, image["image_id"])
             if "proposals" in output:
                 prediction["proposals"] = output["proposals"].to(_CPU)
