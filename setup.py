@@ -25,13 +25,13 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
-    # The YAML files of configs/ are installed as d2seg/configs, so that the names of the model zoo
+    # The files of configs/ are installed as d2seg/configs, so that the names of the model zoo
     # work without a checkout.
     packages=[*find_packages(include=["d2seg", "d2seg.*"]), "d2seg.configs"],
     package_dir={"d2seg.configs": "configs"},
     package_data={
         "d2seg": ["py.typed", "assets/**/*", "report/*.html", "report/templates/*"],
-        "d2seg.configs": ["**/*.yaml", "README.md"],
+        "d2seg.configs": ["**/*.yaml", "**/*.py", "README.md"],
     },
     install_requires=[
         "torch>=2.4",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2seg import compat
-from d2seg.core.runtime.files import PrefixHandler
+from d2seg.core.runtime.files import CONFIG_FOLDER, PrefixHandler
 
 VARIABLE = "D2SEG_FRAMEWORK"
 CHOICES = ("auto", "core", "detectron2")
@@ -162,6 +162,9 @@ else:
     PathManager.register_handler(
         PrefixHandler("d2seg://", f"{Path(__file__).parent / 'assets'}{os.sep}"),
         allow_override=True,
+    )
+    PathManager.register_handler(
+        PrefixHandler("configs://", f"{CONFIG_FOLDER}{os.sep}"), allow_override=True
     )
 
 __all__ = [

@@ -48,3 +48,11 @@ def test_neither_a_file_nor_a_name() -> None:
 def test_wrong_key() -> None:
     with pytest.raises(KeyError, match=r"did you mean 'FEATURES.STAGES'\?"):
         load_config(NAME, ["FEATURES.STAGE", "x"])
+
+
+def test_a_published_config_as_the_base(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"_BASE_: configs://{NAME}\nMODEL: {{ROI_HEADS: {{NUM_CLASSES: 3}}}}\n")
+    cfg = load_config(path)
+    assert cfg.MODEL.MASK_ON
+    assert (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.SOLVER.MAX_ITER) == (3, 270000)

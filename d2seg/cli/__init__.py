@@ -17,6 +17,7 @@ from d2seg.cli.arguments import move_overrides
 
 COMMANDS = {
     "demo": "run the shipped model on the shipped images and write a page that shows everything",
+    "check-data": "read a data set in COCO's format and say what is wrong with it",
     "train": "train a model, and evaluate it",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
@@ -95,4 +96,4 @@ def _build_parser(command: str | None) -> argparse.ArgumentParser:
 
 
 def _command_module(name: str) -> ModuleType:
-    return import_module(f"d2seg.cli.{name}")
+    return import_module(f"d2seg.cli.{name.replace('-', '_')}")

@@ -91,22 +91,28 @@ class Pooler(nn.Module):
         # detectron2 keeps these three in one ROIAlign for each level.
         per_level = list(getattr(pooler, "level_poolers", []))
         source = per_level[0] if per_level else pooler
+        kind = getattr(pooler, "pooler_type", type(source).__name__)
+        if kind not in ("ROIAlign", "ROIAlignV2"):
+            raise ValueError(
+                f"The model pools with '{kind}', but only ROIAlign and ROIAlignV2 can be exported."
+            )
         self.scales: list[float] = [one.spatial_scale for one in per_level] or list(pooler.scales)
         self.sampling_ratio: int = source.sampling_ratio
         self.aligned: bool = source.aligned
-        self.output_size: int = pooler.output_size[0]
+        height, width = pooler.output_size
+        self.output_hw: tuple[int, int] = (int(height), int(width))
         self.canonical_size = float(pooler.canonical_box_size)
         self.canonical_level: int = pooler.canonical_level
         self.levels = levels
         self.aten_only = aten_only
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        """Pool boxes (R, 4), XYXY pixels, from the levels (1, C, H_l, W_l): (R, C, S, S)."""
+        """Pool boxes (R, 4), XYXY pixels, from the levels (1, C, H_l, W_l): (R, C, h, w)."""
         return pool_multilevel(
             [features[level] for level in self.levels],
             boxes,
             torch.zeros(boxes.shape[0], dtype=torch.int64, device=boxes.device),
-            self.output_size,
+            self.output_hw,
             self.scales,
             self.sampling_ratio,
             self.aligned,

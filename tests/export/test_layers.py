@@ -6,7 +6,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from d2seg.core.layers import Conv2d, FrozenBatchNorm2d
-from d2seg.export.layers import fold_convolution
+from d2seg.core.modeling.poolers import ROIPooler
+from d2seg.export.layers import Pooler, fold_convolution
 
 
 def randomise(module: nn.Module) -> nn.Module:
@@ -53,3 +54,9 @@ def test_copy_is_independent_of_the_model() -> None:
 def test_other_activations_are_refused() -> None:
     with pytest.raises(ValueError, match="activation 'gelu', but only ReLU can be exported"):
         fold_convolution(Conv2d(3, 4, 1, activation=F.gelu))
+
+
+def test_other_pooling_is_refused() -> None:
+    pooler = ROIPooler(7, [1 / 4], 0, "ROIPool")
+    with pytest.raises(ValueError, match="pools with 'ROIPool', but only ROIAlign and ROIAlignV2"):
+        Pooler(pooler, [0], aten_only=True)

@@ -72,7 +72,8 @@ class DetectionCheckpointer(Checkpointer):
             self.logger.info("No checkpoint given; the model keeps its initial weights.")
             return {}
         self.logger.info("Loading %s ...", address)
-        checkpoint = self._load_file(find_checkpoint(address.removesuffix(_HEURISTICS_QUERY)))
+        plain = address.removesuffix(_HEURISTICS_QUERY)
+        checkpoint = self._load_file(find_checkpoint(plain, self.path_manager))
         if address.endswith(_HEURISTICS_QUERY):
             checkpoint["matching_heuristics"] = True
         checkpoint["model"] = self._match_names(checkpoint)

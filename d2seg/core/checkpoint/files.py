@@ -15,14 +15,18 @@ from d2seg.core.runtime.files import PathManager
 from d2seg.core.runtime.restricted_pickle import RefusedNameError, restricted_loads
 
 
-def find_checkpoint(address: str) -> str:
+def find_checkpoint(address: str, path_manager: Any = PathManager) -> str:
     """Return the local file of an address, downloading it if need be.
+
+    Args:
+        address: A file, or an address that ``path_manager`` knows.
+        path_manager: An iopath PathManager.
 
     Raises:
         FileNotFoundError: There is no such file, or it cannot be fetched.
     """
     try:
-        path = str(PathManager.get_local_path(address))
+        path = str(path_manager.get_local_path(address))
     except OSError as error:
         raise FileNotFoundError(
             f"Checkpoint '{address}' cannot be fetched: {_first_line(error)}. Check the address "

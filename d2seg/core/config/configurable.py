@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,8 +16,9 @@ def configurable(
 
     On ``__init__`` (used bare) the class gives a ``from_config(cls, cfg, ...)`` classmethod; on any
     other function ``from_config`` is given to the decorator. Either returns a dict of arguments.
-    Called with a config, arguments that ``from_config`` accepts go to it, and the others override
-    what it returned. Called without a config, the function runs as it is.
+    Called with a config (a CfgNode, or omegaconf's DictConfig), arguments that ``from_config``
+    accepts go to it, and the others override what it returned. Called without a config, the
+    function runs as it is.
 
     Args:
         function: The ``__init__`` to decorate.
@@ -24,6 +26,7 @@ def configurable(
 
     Raises:
         TypeError: At decoration or at the call, if the decorator is not used as described.
+        AttributeError: At the call, if the class has no ``from_config``.
     """
     if function is not None:
         if from_config is not None or getattr(function, "__name__", "") != "__init__":
@@ -44,7 +47,8 @@ def _configurable_init(init: Callable[..., None]) -> Callable[..., None]:
     def wrapped(self: Any, *args: Any, **kwargs: Any) -> None:
         from_config = getattr(type(self), "from_config", None)
         if not inspect.ismethod(from_config):
-            raise TypeError(
+            kind = AttributeError if from_config is None else TypeError
+            raise kind(
                 f"{type(self).__name__} has a @configurable __init__, so it needs a 'from_config' "
                 "classmethod."
             )
@@ -71,7 +75,13 @@ def _configurable_function(
 
 def _called_with_config(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
     first = args[0] if args else kwargs.get("cfg")
-    return isinstance(first, FvcoreCfgNode)
+    return isinstance(first, FvcoreCfgNode) or _is_dict_config(first)
+
+
+def _is_dict_config(value: Any) -> bool:
+    # Somebody who has such a config has imported its package.
+    omegaconf = sys.modules.get("omegaconf")
+    return omegaconf is not None and isinstance(value, omegaconf.DictConfig)
 
 
 def _arguments_from_config(

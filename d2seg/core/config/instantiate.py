@@ -1,10 +1,10 @@
 """From descriptions of calls to their results: ``{"_target_": f, "x": 1}`` is ``f(x=1)``."""
 
 import dataclasses
-import pydoc
 from collections.abc import Mapping
-from importlib import import_module
 from typing import Any
+
+from d2seg.core.runtime.names import locate, target_name
 
 
 def instantiate(cfg: Any) -> Any:
@@ -29,7 +29,7 @@ def instantiate(cfg: Any) -> Any:
     arguments = {str(name): instantiate(value) for name, value in cfg.items()}
     target = arguments.pop("_target_")
     if isinstance(target, str):
-        target = locate_target(target)
+        target = locate(target)
     if not callable(target):
         raise TypeError(f"_target_ must be something to call; found {target!r}.")
     return target(**arguments)
@@ -43,29 +43,6 @@ def describe_dataclass(value: Any) -> dict[str, Any]:
         is_instance = dataclasses.is_dataclass(inner) and not isinstance(inner, type)
         described[field.name] = describe_dataclass(inner) if is_instance else inner
     return described
-
-
-def locate_target(name: str) -> Any:
-    """Return the object of a dotted name.
-
-    Raises:
-        ImportError: There is none.
-    """
-    found = pydoc.locate(name)
-    if found is None:
-        raise ImportError(f"_target_ '{name}' cannot be found; check the name.")
-    return found
-
-
-def target_name(target: Any) -> str:
-    """Return the shortest dotted name that leads to a function or class."""
-    module, name = target.__module__, target.__qualname__
-    parts = module.split(".")
-    for length in range(1, len(parts)):
-        short = ".".join(parts[:length])
-        if getattr(import_module(short), name, None) is target:
-            return f"{short}.{name}"
-    return f"{module}.{name}"
 
 
 def _is_list(cfg: Any) -> bool:

@@ -6,6 +6,7 @@ Loading such a file runs it, as importing it would. YAML files never run code.
 import builtins
 import dataclasses
 import inspect
+import logging
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,10 +17,13 @@ from typing import Any
 
 import yaml
 
-from d2seg.core.config.instantiate import describe_dataclass, target_name
+from d2seg.core.config.instantiate import describe_dataclass
 from d2seg.core.runtime.files import PathManager, replace_when_complete
+from d2seg.core.runtime.names import locate, target_name
 
 _PACKAGE = "d2seg_lazy_config"
+
+logger = logging.getLogger(__name__)
 
 
 class LazyCall:
@@ -62,6 +66,7 @@ class LazyConfig:
 
         Raises:
             ValueError: The file is of another kind.
+            ImportError: A relative import in it leads to no file.
         """
         suffix = os.path.splitext(filename)[1]
         if suffix == ".py":
@@ -91,16 +96,18 @@ class LazyConfig:
     def save(cfg: Any, filename: str) -> None:
         """Write a config as YAML, with names in place of functions and classes.
 
-        Raises:
-            ValueError: Something in it cannot be written as YAML.
+        Where that does not lead back to the same config, because of a lambda for instance, a
+        warning says so and a pickle is written beside it, ``filename.pkl``.
         """
         content = _omegaconf().OmegaConf.to_container(cfg, resolve=False)
-        try:
-            text = yaml.safe_dump(_with_names(content), sort_keys=False)
-        except yaml.YAMLError as error:
-            raise ValueError(f"The config cannot be written as YAML: {error}") from error
+        written = _with_names(content, representable=False)
         with replace_when_complete(Path(filename)) as temporary:
-            Path(temporary).write_text(text, encoding="utf-8")
+            Path(temporary).write_text(yaml.safe_dump(written, sort_keys=False), encoding="utf-8")
+        lost = list(_lost_in_yaml(content))
+        if lost:
+            logger.warning("'%s' cannot hold %s; see '%s.pkl'.", filename, lost[0], filename)
+            with replace_when_complete(Path(f"{filename}.pkl")) as temporary:
+                Path(temporary).write_bytes(_cloudpickle().dumps(cfg))
 
     @staticmethod
     def apply_overrides(cfg: Any, overrides: Sequence[str]) -> Any:
@@ -185,12 +192,7 @@ def _config_imports() -> Iterator[None]:
     ) -> Any:
         if level == 0 or globals is None or globals.get("__package__") != _PACKAGE:
             return plain(name, globals, locals, fromlist, level)
-        folder = Path(str(globals["__file__"])).parent
-        for _ in range(level - 1):
-            folder = folder.parent
-        file = folder.joinpath(*name.split(".")).with_suffix(".py")
-        if not file.is_file():
-            raise ImportError(f"'{globals['__file__']}' imports '{name}': there is no '{file}'.")
+        file = _imported_file(name, str(globals["__file__"]), level)
         module = ModuleType(f"{_PACKAGE}.{name}")
         loaded = _run(str(file))
         for key in fromlist or ():
@@ -205,13 +207,67 @@ def _config_imports() -> Iterator[None]:
         builtins.__import__ = plain
 
 
-def _with_names(content: Any) -> Any:
-    """Replace functions and classes by their names, recursively."""
+def _imported_file(name: str, importer: str, level: int) -> Path:
+    """Return the file that a relative import in a config means."""
+    if not name:
+        raise ImportError(
+            f"'{importer}' has a relative import of a folder, 'from {'.' * level} import x'; a "
+            "config imports values from a file: 'from .x import y'."
+        )
+    folder = Path(importer).parents[level - 1]
+    file = folder.joinpath(*name.split(".")).with_suffix(".py")
+    if not file.is_file():
+        raise ImportError(f"'{importer}' imports '{name}', but '{file}' does not exist.")
+    return file
+
+
+def _with_names(content: Any, *, representable: bool = True) -> Any:
+    """Replace functions and classes by their names, recursively; on wish the rest by its text."""
     if isinstance(content, dict):
-        return {key: _with_names(value) for key, value in content.items()}
-    if isinstance(content, list):
-        return [_with_names(value) for value in content]
-    return target_name(content) if callable(content) else content
+        return {k: _with_names(v, representable=representable) for k, v in content.items()}
+    if isinstance(content, list | tuple):
+        return [_with_names(value, representable=representable) for value in content]
+    if callable(content):
+        return target_name(content)
+    return content if representable or _is_plain(content) else str(content)
+
+
+def _lost_in_yaml(content: Any) -> Iterator[str]:
+    """Yield what a file with names cannot give back."""
+    if isinstance(content, dict):
+        target = content.get("_target_")
+        if callable(target) and not _can_be_found(target):
+            yield f"the target {target!r}"
+        for key, value in content.items():
+            if key != "_target_" or not callable(value):
+                yield from _lost_in_yaml(value)
+    elif isinstance(content, list | tuple):
+        for value in content:
+            yield from _lost_in_yaml(value)
+    elif not _is_plain(content):
+        yield repr(content)
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, str | bytes | bool | int | float)
+
+
+def _can_be_found(target: Any) -> bool:
+    try:
+        return locate(target_name(target)) is target
+    except ImportError:
+        return False
+
+
+def _cloudpickle() -> ModuleType:
+    try:
+        import cloudpickle
+    except ImportError as error:
+        raise ImportError(
+            "A config that YAML cannot hold is pickled, which needs the package cloudpickle: "
+            "pip install cloudpickle."
+        ) from error
+    return cloudpickle
 
 
 def _lines(content: Mapping[str, Any], prefix: str) -> Iterator[str]:

@@ -1,8 +1,5 @@
 """The error for arguments that make no sense, where scripts may expect an AssertionError."""
 
+from d2seg.core.runtime.errors import InvalidArgumentError
 
-class InvalidArgumentError(ValueError, AssertionError):
-    """A ValueError that ``except AssertionError`` catches too.
-
-    detectron2 asserts its arguments; programs and tests written for it catch what that raises.
-    """
+__all__ = ["InvalidArgumentError"]

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from d2seg.core.config import CfgNode
+from d2seg.core.config import CfgNode, LazyConfig
 from d2seg.core.runtime import comm
 from d2seg.core.runtime.files import PathManager, replace_when_complete
 from d2seg.core.runtime.logger import setup_logger
@@ -48,30 +48,51 @@ def default_argument_parser(epilog: str | None = None) -> argparse.ArgumentParse
     return parser
 
 
-def default_setup(cfg: CfgNode, args: Any) -> None:
+def default_setup(cfg: Any, args: Any) -> None:
     """Prepare the output folder, the log, the seed, and keep the config beside the results.
 
     Args:
-        cfg: The whole config; ``OUTPUT_DIR``, ``SEED`` and ``CUDNN_BENCHMARK`` are used.
-        args: The parsed arguments; ``config_file`` and ``eval_only`` are used if they are there.
+        cfg: The whole config; ``OUTPUT_DIR``, ``SEED``, ``CUDNN_BENCHMARK`` and
+            ``FLOAT32_PRECISION`` are used. In a config written in Python they are named
+            ``train.output_dir`` and so on.
+        args: The parsed arguments; ``eval_only`` is used if it is there.
     """
     rank = comm.get_rank()
-    if comm.is_main_process() and cfg.OUTPUT_DIR:
-        PathManager.mkdirs(cfg.OUTPUT_DIR)
+    output_dir = _setting(cfg, "OUTPUT_DIR", "")
+    if comm.is_main_process() and output_dir:
+        PathManager.mkdirs(output_dir)
     for name in ("fvcore", "d2seg"):
-        setup_logger(cfg.OUTPUT_DIR or None, distributed_rank=rank, name=name)
+        setup_logger(output_dir or None, distributed_rank=rank, name=name)
     logger.info("Process %d of %d; arguments: %s", rank, comm.get_world_size(), args)
-    if comm.is_main_process() and cfg.OUTPUT_DIR:
-        path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    if comm.is_main_process() and output_dir:
+        _save_config(cfg, Path(output_dir) / "config.yaml")
+    seed = _setting(cfg, "SEED", -1)
+    # Processes must not draw the same numbers.
+    seed_all_rng(None if seed < 0 else seed + rank)
+    if not getattr(args, "eval_only", False):
+        torch.backends.cudnn.benchmark = _setting(cfg, "CUDNN_BENCHMARK", False)
+    precision = _setting(cfg, "FLOAT32_PRECISION", "")
+    if precision:
+        torch.set_float32_matmul_precision(precision)
+
+
+def _setting(cfg: Any, name: str, default: Any) -> Any:
+    """Return ``NAME`` of a CfgNode, or ``train.name`` (else ``name``) of a config in Python."""
+    if isinstance(cfg, CfgNode):
+        return cfg.get(name, default)
+    for where in (cfg.get("train") or {}, cfg):
+        if name.lower() in where:
+            return where[name.lower()]
+    return default
+
+
+def _save_config(cfg: Any, path: Path) -> None:
+    if isinstance(cfg, CfgNode):
         with replace_when_complete(path) as temporary:
             Path(temporary).write_text(cfg.dump(), encoding="utf-8")
-        logger.info("The full config is in %s", path)
-    # Processes must not draw the same numbers.
-    seed_all_rng(None if cfg.SEED < 0 else cfg.SEED + rank)
-    if not getattr(args, "eval_only", False):
-        torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
-    if cfg.FLOAT32_PRECISION:
-        torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
+    else:
+        LazyConfig.save(cfg, str(path))
+    logger.info("The full config is in %s", path)
 
 
 def default_writers(output_dir: str, max_iter: int | None = None) -> list[EventWriter]:

@@ -18,11 +18,15 @@ class FrozenBatchNorm2d(nn.Module):
 
     Its state has the names of ``torch.nn.BatchNorm2d``, so either loads the other's weights. The
     batch counter is there only in a layer that was made from a trainable one, as in detectron2.
+    Weights without statistics (Caffe2's, which fold them into scale and shift) load too: the
+    statistics become those of a layer that only scales and shifts.
 
     Args:
         num_features: Number of channels C.
         eps: Added to the variance.
     """
+
+    _version = 3  # the state of versions below 2, or of none, may lack statistics
 
     weight: Tensor
     bias: Tensor
@@ -57,11 +61,17 @@ class FrozenBatchNorm2d(nn.Module):
         shift = self.bias - self.running_mean * scale
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+    def _load_from_state_dict(
+        self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any
+    ) -> None:
         if self.num_batches_tracked is None:
             # The one entry of a trainable batch norm that has no meaning here.
             state_dict.pop(prefix + "num_batches_tracked", None)
-        super()._load_from_state_dict(state_dict, prefix, *args)
+        if (local_metadata.get("version") or 0) < 2:
+            state_dict.setdefault(prefix + "running_mean", torch.zeros_like(self.running_mean))
+            unit = torch.ones_like(self.running_var) - self.eps
+            state_dict.setdefault(prefix + "running_var", unit)
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""
@@ -76,18 +86,29 @@ class FrozenBatchNorm2d(nn.Module):
 
         Returns:
             The module, or the frozen layer that replaces it.
+
+        Raises:
+            ValueError: A batch norm keeps no running statistics that could be frozen.
         """
         if isinstance(module, nn.BatchNorm2d | nn.SyncBatchNorm):
-            frozen = cls(module.num_features, module.eps)
-            frozen.num_batches_tracked = module.num_batches_tracked
-            frozen.to(next(module.buffers()).device)
-            frozen.load_state_dict(module.state_dict())
-            return frozen
+            return cls._frozen(module)
         for name, child in module.named_children():
             replacement = cls.convert_frozen_batchnorm(child)
             if replacement is not child:
                 setattr(module, name, replacement)
         return module
+
+    @classmethod
+    def _frozen(cls, norm: nn.BatchNorm2d | nn.SyncBatchNorm) -> "FrozenBatchNorm2d":
+        if norm.running_mean is None or norm.running_var is None:
+            raise ValueError(
+                "A batch norm with track_running_stats=False has no statistics to freeze."
+            )
+        frozen = cls(norm.num_features, norm.eps).to(norm.running_mean.device)
+        frozen.num_batches_tracked = norm.num_batches_tracked
+        # Without affine parameters scale and shift stay 1 and 0.
+        frozen.load_state_dict({**frozen.state_dict(), **norm.state_dict()})
+        return frozen
 
 
 class NaiveSyncBatchNorm(nn.BatchNorm2d):
@@ -108,28 +129,39 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         self._by_images = stats_mode == "N"
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (B, C, H, W) float."""
+        """Normalise (B, C, H, W) float.
+
+        Raises:
+            ValueError: The batch is empty, and the processes count alike.
+        """
         if get_world_size() == 1 or not self.training:
             return super().forward(input)
-        mean, mean_square = self._shared_statistics(input.float())
+        mean, mean_square, count = self._shared_statistics(input.float())
         variance = mean_square - mean * mean
         with torch.no_grad():
-            momentum = self.momentum if self.momentum is not None else 0.1
-            self.running_mean.lerp_(mean, momentum)  # type: ignore[union-attr]
-            self.running_var.lerp_(variance, momentum)  # type: ignore[union-attr]
+            # Without an image in any process there is nothing to learn from.
+            share = count.clamp(max=1) * (self.momentum if self.momentum is not None else 0.1)
+            self.running_mean.lerp_(mean, share)  # type: ignore[union-attr]
+            self.running_var.lerp_(variance, share)  # type: ignore[union-attr]
         scale = self.weight * torch.rsqrt(variance + self.eps)
         shift = self.bias - mean * scale
         return input * scale.to(input.dtype)[:, None, None] + shift.to(input.dtype)[:, None, None]
 
-    def _shared_statistics(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Average mean and mean square of all processes, (C,) each, with gradients."""
-        count = float(len(x)) if self._by_images else 1.0
+    def _shared_statistics(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Average over all processes: mean and mean square (C,), with gradients, and the count."""
+        if len(x) == 0 and not self._by_images:
+            raise ValueError(
+                "naiveSyncBN got a batch of 0 images, which would count as much as a full one; "
+                "use NORM 'naiveSyncBN_N', which counts the images of each process."
+            )
         own = x.mean(dim=(0, 2, 3)), (x * x).mean(dim=(0, 2, 3))
         if len(x) == 0:
             own = x.new_zeros(x.shape[1]) + x.sum(), x.new_zeros(x.shape[1]) + x.sum()
-        packed = torch.cat([*own, x.new_ones(1)]) * count
+        packed = torch.cat([*own, x.new_ones(1)]) * (float(len(x)) if self._by_images else 1.0)
         total = all_reduce(packed)
-        return (total[:-1] / total[-1].clamp(min=1e-6)).chunk(2)
+        count = total[-1].detach()
+        mean, mean_square = (total[:-1] / count.clamp(min=1)).chunk(2)
+        return mean, mean_square, count
 
 
 class LayerNorm2d(nn.Module):

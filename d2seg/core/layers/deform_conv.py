@@ -42,17 +42,15 @@ class _DeformableConvolution(nn.Module):
         activation: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         super().__init__()
-        for name, count in (("groups", groups), ("deformable_groups", deformable_groups)):
-            if in_channels % count:
-                raise ValueError(f"{in_channels} input channels do not divide into {count} {name}.")
-        if out_channels % groups:
-            raise ValueError(f"{out_channels} output channels do not divide into {groups} groups.")
+        for name, channels in (("input", in_channels), ("output", out_channels)):
+            if channels % groups:
+                raise ValueError(f"{channels} {name} channels do not divide into {groups} groups.")
         self.in_channels = in_channels
         self.out_channels = out_channels
         self.kernel_size = _pair(kernel_size)
-        self.stride = _pair(stride)
-        self.padding = _pair(padding)
-        self.dilation = _pair(dilation)
+        self.stride = stride
+        self.padding = padding
+        self.dilation = dilation
         self.groups = groups
         self.deformable_groups = deformable_groups
         self.norm = norm
@@ -80,11 +78,11 @@ class _DeformableConvolution(nn.Module):
 
     def extra_repr(self) -> str:
         """Describe the layer in ``print(model)``."""
+        names = ("kernel_size", "stride", "padding", "dilation", "groups", "deformable_groups")
         return (
             f"in_channels={self.in_channels}, out_channels={self.out_channels}, "
-            f"kernel_size={self.kernel_size}, stride={self.stride}, padding={self.padding}, "
-            f"dilation={self.dilation}, groups={self.groups}, "
-            f"deformable_groups={self.deformable_groups}, bias={self.bias is not None}"
+            + "".join(f"{name}={getattr(self, name)}, " for name in names)
+            + f"bias={self.bias is not None}"
         )
 
 
@@ -95,6 +93,8 @@ class DeformConv(_DeformableConvolution):
         super().__init__(*args, **kwargs)
         if self.bias is not None:
             raise ValueError("DeformConv has no bias; set bias=False.")
+        self.stride, self.padding = _pair(self.stride), _pair(self.padding)
+        self.dilation = _pair(self.dilation)
 
     def forward(self, x: Tensor, offset: Tensor) -> Tensor:
         """Convolve.

@@ -2,18 +2,16 @@
 
 import difflib
 from collections.abc import Iterable
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from d2seg.core.checkpoint import DetectionCheckpointer
-from d2seg.core.config import CfgNode, get_cfg
+from d2seg.core.config import CfgNode, LazyConfig, get_cfg, instantiate
 from d2seg.core.model_zoo.published import TRAINED
 from d2seg.core.modeling import build_model
-from d2seg.core.runtime.files import ZOO_ADDRESS
-
-_PACKAGE = Path(__file__).resolve().parents[2]
+from d2seg.core.runtime.files import CONFIG_FOLDER, ZOO_ADDRESS
 
 
 class UnknownModelError(ValueError, RuntimeError):
@@ -27,16 +25,17 @@ def get_config_file(config_path: str) -> str:
         config_path: Its name, such as ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``.
 
     Raises:
-        UnknownModelError: There is none of this name, or it is a config written in Python.
+        UnknownModelError: There is none of this name.
     """
-    folder = _config_folder()
-    names = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*.yaml")}
+    folder = CONFIG_FOLDER
+    files = [*folder.rglob("*.yaml"), *folder.rglob("*.py")]
+    names = {path.relative_to(folder).as_posix(): path for path in files}
     if config_path in names:
         return str(names[config_path])
     if config_path.endswith(".py"):
         raise UnknownModelError(
-            f"The model zoo has no '{config_path}': d2seg ships YAML configs, not those written in "
-            "Python (LazyConfig). Take a .yaml name from configs/README.md."
+            f"The model zoo has no '{config_path}': d2seg ships YAML configs, and of those written "
+            "in Python (LazyConfig) only what has no YAML. Take a name from configs/README.md."
         )
     raise UnknownModelError(_unknown("config", config_path, names))
 
@@ -62,20 +61,26 @@ def is_trained(config_path: str) -> bool:
     return config_path.removesuffix(".yaml") in TRAINED
 
 
-def get_config(config_path: str, trained: bool = False) -> CfgNode:
-    """Return a published config, not frozen.
+def get_config(config_path: str, trained: bool = False) -> Any:
+    """Return a published config, not frozen: a CfgNode, or what a file written in Python holds.
 
     Args:
         config_path: Name of the config, such as
             ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``.
-        trained: Point MODEL.WEIGHTS at the weights that were trained with it, instead of those
-            that training starts from.
+        trained: Point MODEL.WEIGHTS, in Python train.init_checkpoint, at the weights that were
+            trained with it, instead of those that training starts from.
 
     Raises:
         UnknownModelError: There is none of this name, or ``trained`` and it has no weights.
     """
+    file = get_config_file(config_path)
+    if file.endswith(".py"):
+        described = LazyConfig.load(file)
+        if trained:
+            described.train.init_checkpoint = get_checkpoint_url(config_path)
+        return described
     cfg = get_cfg()
-    cfg.merge_from_file(get_config_file(config_path))
+    cfg.merge_from_file(file)
     if trained:
         cfg.MODEL.WEIGHTS = get_checkpoint_url(config_path)
     return cfg
@@ -96,17 +101,16 @@ def get(config_path: str, trained: bool = False, device: str | None = None) -> n
     cfg = get_config(config_path, trained)
     if device is None and not torch.cuda.is_available():
         device = "cpu"
+    model: nn.Module
+    if not isinstance(cfg, CfgNode):
+        model = instantiate(cfg.model).to(device or "cuda")
+        DetectionCheckpointer(model).load(cfg.train.init_checkpoint)
+        return model
     if device is not None:
         cfg.MODEL.DEVICE = device
-    model: nn.Module = build_model(cfg)
+    model = build_model(cfg)
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model
-
-
-def _config_folder() -> Path:
-    """Return the configs of the installed package, or those at the top of a checkout."""
-    installed = _PACKAGE / "configs"
-    return installed if installed.is_dir() else _PACKAGE.parent / "configs"
 
 
 def _unknown(kind: str, name: str, known: Iterable[str]) -> str:

@@ -6,13 +6,20 @@ from d2seg.core.modeling.backbone import (
     BACKBONE_REGISTRY,
     FPN,
     Backbone,
+    MViT,
+    RegNet,
     ResNet,
     ResNetBlockBase,
+    SimpleFeaturePyramid,
+    SwinTransformer,
+    ViT,
     build_backbone,
     build_resnet_backbone,
+    get_vit_lr_decay_rate,
     make_stage,
 )
 from d2seg.core.modeling.meta_arch import (
+    FCOS,
     META_ARCH_REGISTRY,
     SEM_SEG_HEADS_REGISTRY,
     DenseDetector,
@@ -24,6 +31,7 @@ from d2seg.core.modeling.meta_arch import (
     build_model,
     build_sem_seg_head,
 )
+from d2seg.core.modeling.mmdet_wrapper import MMDetBackbone, MMDetDetector
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.proposal_generator import (
     PROPOSAL_GENERATOR_REGISTRY,
@@ -48,10 +56,12 @@ from d2seg.core.modeling.roi_heads import (
     build_mask_head,
     build_roi_heads,
 )
+from d2seg.core.modeling.test_time_augmentation import DatasetMapperTTA, GeneralizedRCNNWithTTA
 
 __all__ = [
     "ANCHOR_GENERATOR_REGISTRY",
     "BACKBONE_REGISTRY",
+    "FCOS",
     "FPN",
     "META_ARCH_REGISTRY",
     "PROPOSAL_GENERATOR_REGISTRY",
@@ -65,19 +75,28 @@ __all__ = [
     "BaseKeypointRCNNHead",
     "BaseMaskRCNNHead",
     "CascadeROIHeads",
+    "DatasetMapperTTA",
     "DenseDetector",
     "FastRCNNOutputLayers",
     "GeneralizedRCNN",
+    "GeneralizedRCNNWithTTA",
+    "MMDetBackbone",
+    "MMDetDetector",
+    "MViT",
     "PanopticFPN",
     "ProposalNetwork",
     "ROIHeads",
+    "RegNet",
     "Res5ROIHeads",
     "ResNet",
     "ResNetBlockBase",
     "RetinaNet",
     "SemanticSegmentor",
     "ShapeSpec",
+    "SimpleFeaturePyramid",
     "StandardROIHeads",
+    "SwinTransformer",
+    "ViT",
     "build_anchor_generator",
     "build_backbone",
     "build_box_head",
@@ -90,5 +109,6 @@ __all__ = [
     "build_rpn_head",
     "build_sem_seg_head",
     "detector_postprocess",
+    "get_vit_lr_decay_rate",
     "make_stage",
 ]

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -94,3 +95,31 @@ class Box2BoxTransformLinear:
         if not self.normalize_by_size:
             return torch.ones_like(boxes)
         return (boxes[:, 2:] - boxes[:, :2]).repeat(1, 2)
+
+
+_NUM_WEIGHTS: dict[type, int] = {Box2BoxTransform: 4, Box2BoxTransformRotated: 5}
+
+
+def check_box_values(key: str, transform: Any, anchor_generator: Any = None) -> None:
+    """Raise ValueError when weights or anchors do not have a value for each of a box.
+
+    Args:
+        key: The config key of the weights.
+        transform: Encodes the boxes; one that is not defined here is not looked at.
+        anchor_generator: With ``box_dim``; None where there are no anchors.
+    """
+    needed = _NUM_WEIGHTS.get(type(transform))
+    if needed is None:
+        return
+    if len(transform.weights) != needed:
+        raise ValueError(
+            f"{key} has {len(transform.weights)} values, but the boxes here have {needed} and need "
+            "a weight for each."
+        )
+    box_dim = getattr(anchor_generator, "box_dim", needed)
+    if box_dim != needed:
+        raise ValueError(
+            f"MODEL.ANCHOR_GENERATOR.NAME '{type(anchor_generator).__name__}' gives anchors of "
+            f"{box_dim} values, but the boxes here have {needed}: 'RRPN' needs "
+            "'RotatedAnchorGenerator', everything else 'DefaultAnchorGenerator'."
+        )

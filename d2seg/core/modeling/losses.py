@@ -21,7 +21,12 @@ class Losses(dict[str, Tensor]):
     """Named scalar losses to be summed, with metrics beside them that are only reported.
 
     Modules return their metrics here instead of writing them to a global storage; the outermost
-    forward publishes them.
+    forward publishes them. Modules of users may return a plain dict: ``Losses(result)`` takes
+    either.
+
+    Args:
+        losses: Name to scalar.
+        metrics: Name to number; by default those that ``losses`` has.
     """
 
     def __init__(
@@ -30,6 +35,8 @@ class Losses(dict[str, Tensor]):
         metrics: Mapping[str, Tensor | float] | None = None,
     ) -> None:
         super().__init__(losses or {})
+        if metrics is None and isinstance(losses, Losses):
+            metrics = losses.metrics
         self.metrics: dict[str, Tensor | float] = dict(metrics or {})
 
     def add(self, other: Mapping[str, Tensor]) -> None:

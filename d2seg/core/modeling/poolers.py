@@ -5,23 +5,25 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torchvision.ops import roi_pool
 
 from d2seg.core.ops.pooling import assign_levels, pool_multilevel
 from d2seg.core.ops.rotated import roi_align_rotated
 from d2seg.core.structures import Boxes
 
-_ALIGNED = {"ROIAlignV2": True, "ROIAlign": False, "ROIAlignRotated": True}
+_ALIGNED = {"ROIAlignV2": True, "ROIAlign": False, "ROIAlignRotated": True, "ROIPool": False}
 
 
 class ROIPooler(nn.Module):
     """Pools each box from the feature level that fits its size.
 
     Args:
-        output_size: Height and width of the pooled squares.
+        output_size: Height and width of what is pooled, or one number for both.
         scales: For each level 1 / stride; neighbouring levels differ by a factor of two.
         sampling_ratio: Samples per bin and axis; 0 adapts to the box size.
-        pooler_type: ``ROIAlignV2`` (pixel centres at half coordinates), ``ROIAlign``, or
-            ``ROIAlignRotated`` for rotated boxes.
+        pooler_type: ``ROIAlignV2`` (pixel centres at half coordinates), ``ROIAlign``,
+            ``ROIPool`` (maxima over whole cells, arXiv:1504.08083), or ``ROIAlignRotated`` for
+            rotated boxes.
         canonical_box_size: Square root of the box area that belongs on ``canonical_level``.
         canonical_level: log2 of the stride of the level for that area.
     """
@@ -36,14 +38,12 @@ class ROIPooler(nn.Module):
         canonical_level: int = 4,
     ) -> None:
         super().__init__()
-        side = output_size if isinstance(output_size, int) else output_size[0]
-        if not isinstance(output_size, int) and output_size[0] != output_size[1]:
-            raise ValueError(f"ROIPooler pools squares, but output_size is {tuple(output_size)}.")
+        height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
         if pooler_type not in _ALIGNED:
             raise ValueError(
                 f"POOLER_TYPE is '{pooler_type}', but must be one of {', '.join(_ALIGNED)}."
             )
-        self.output_size = (side, side)
+        self.output_size = (height, width)
         self.scales = [float(scale) for scale in scales]
         self.sampling_ratio = sampling_ratio
         self.pooler_type = pooler_type
@@ -60,7 +60,7 @@ class ROIPooler(nn.Module):
             box_lists: For each of the B images its Boxes, in pixels of the network input.
 
         Returns:
-            (R, C, S, S) float, the regions of all images one after the other.
+            (R, C, height, width) float, the regions of all images one after the other.
         """
         if len(x) != len(self.scales):
             raise ValueError(f"ROIPooler has {len(self.scales)} levels, but got {len(x)} features.")
@@ -70,14 +70,13 @@ class ROIPooler(nn.Module):
             )
         counts = torch.tensor([len(boxes) for boxes in box_lists], device=x[0].device)
         images = torch.arange(len(box_lists), device=x[0].device).repeat_interleave(counts)
-        if self.pooler_type == "ROIAlignRotated":
-            boxes = torch.cat([boxes.tensor for boxes in box_lists])
-            return self._pool_rotated(x, torch.cat([images[:, None].to(boxes), boxes], dim=1))
+        if self.pooler_type in ("ROIAlignRotated", "ROIPool"):
+            return self._pool_by_level(x, box_lists)
         return pool_multilevel(
             list(x),
             torch.cat([boxes.tensor for boxes in box_lists]),
             images,
-            self.output_size[0],
+            self.output_size,
             self.scales,
             self.sampling_ratio,
             self.aligned,
@@ -85,23 +84,25 @@ class ROIPooler(nn.Module):
             self.canonical_level,
         )
 
-    def _pool_rotated(self, x: Sequence[Tensor], rois: Tensor) -> Tensor:
-        """Pool rois (R, 6), image and rotated box, from the levels that fit their areas."""
-        half = rois[:, 3:5] / 2
-        levels = assign_levels(
-            torch.cat([-half, half], dim=1),
-            len(x),
+    def _pool_by_level(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+        rois = convert_boxes_to_pooler_format(box_lists)
+        levels = assign_boxes_to_levels(
+            box_lists,
             self.min_level,
-            float(self.canonical_box_size),
+            self.max_level,
+            self.canonical_box_size,
             self.canonical_level,
         )
         pooled = x[0].new_zeros(len(rois), x[0].shape[1], *self.output_size)
         for level, (feature, scale) in enumerate(zip(x, self.scales, strict=True)):
             members = torch.nonzero(levels == level)[:, 0]
-            pooled[members] = roi_align_rotated(
-                feature, rois[members], self.output_size, scale, self.sampling_ratio
-            )
+            pooled[members] = self._pool_one_level(feature, rois[members], scale)
         return pooled
+
+    def _pool_one_level(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
+        if self.pooler_type == "ROIPool":
+            return roi_pool(feature, rois.to(feature.dtype), self.output_size, scale)
+        return roi_align_rotated(feature, rois, self.output_size, scale, self.sampling_ratio)
 
 
 def assign_boxes_to_levels(

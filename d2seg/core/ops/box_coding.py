@@ -1,4 +1,7 @@
-"""Boxes as regression targets relative to other boxes (R-CNN, arXiv:1311.2524, appendix C)."""
+"""Boxes as regression targets relative to other boxes (R-CNN, arXiv:1311.2524, appendix C).
+
+Weights stay numbers: as a tensor they would be copied to the device, which waits for it.
+"""
 
 import torch
 from torch import Tensor
@@ -21,7 +24,7 @@ def encode_boxes(source: Tensor, target: Tensor, weights: list[float]) -> Tensor
     target_center = target[:, :2] + 0.5 * target_size
     shift = (target_center - source_center) / source_size
     deltas = torch.cat([shift, torch.log(target_size / source_size)], dim=1)
-    return deltas * torch.tensor(weights).to(deltas)
+    return torch.stack([deltas[:, index] * weights[index] for index in range(4)], dim=1)
 
 
 def decode_boxes(deltas: Tensor, boxes: Tensor, weights: list[float], scale_clamp: float) -> Tensor:
@@ -41,7 +44,7 @@ def decode_boxes(deltas: Tensor, boxes: Tensor, weights: list[float], scale_clam
     boxes = boxes.to(grouped.dtype)[:, None, :]  # [N,1,4]
     size = boxes[..., 2:] - boxes[..., :2]
     center = boxes[..., :2] + 0.5 * size
-    grouped = grouped / torch.tensor(weights).to(grouped)
+    grouped = torch.stack([grouped[..., index] / weights[index] for index in range(4)], dim=2)
     new_center = grouped[..., :2] * size + center
     new_half = 0.5 * (torch.exp(grouped[..., 2:].clamp(max=scale_clamp)) * size)
     decoded = torch.cat([new_center - new_half, new_center + new_half], dim=2)

@@ -14,6 +14,25 @@ def flatten_levels(maps: Tensor, values: int) -> Tensor:
     return grouped.permute(0, 3, 4, 1, 2).reshape(batch, -1, values)
 
 
+def best_candidates(
+    scores: Tensor, score_thresh: float, topk: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Pick the highest scores of one level.
+
+    Args:
+        scores: (A, K) float, of A places and K classes.
+        score_thresh: Scores must exceed this.
+        topk: At most this many.
+
+    Returns:
+        scores (M,), places (M,) int64 and classes (M,) int64, by falling score.
+    """
+    candidates = torch.nonzero(scores > score_thresh)  # [M,2]: place, class
+    values = scores[candidates[:, 0], candidates[:, 1]]
+    best, index = values.topk(min(values.shape[0], topk))
+    return best, candidates[index, 0], candidates[index, 1]
+
+
 def select_dense_detections(
     scores: list[Tensor],
     deltas: list[Tensor],
@@ -48,10 +67,7 @@ def select_dense_detections(
     all_scores: list[Tensor] = []
     all_classes: list[Tensor] = []
     for level in range(len(scores)):
-        candidates = torch.nonzero(scores[level] > score_thresh)  # [M,2]: anchor, class
-        values = scores[level][candidates[:, 0], candidates[:, 1]]
-        best, index = values.topk(min(values.shape[0], topk_candidates))
-        rows, classes = candidates[index, 0], candidates[index, 1]
+        best, rows, classes = best_candidates(scores[level], score_thresh, topk_candidates)
         boxes = decode_boxes(deltas[level][rows], anchors[level][rows], weights, scale_clamp)
         all_boxes.append(boxes)
         all_scores.append(best)

@@ -60,8 +60,6 @@ def decode_heatmaps(heatmaps: Tensor, boxes: Tensor) -> Tensor:
         result[index, :, 0] = (column + 0.5) * scale[0] + boxes[index, 0]
         result[index, :, 1] = (row + 0.5) * scale[1] + boxes[index, 1]
         result[index, :, 2] = logit
-        # Subtracting the largest logit of all keypoints keeps the exponentials finite.
-        largest = enlarged.max()
-        total = (maps - largest).exp().flatten(1).sum(dim=1)
-        result[index, :, 3] = (logit - largest).exp() / total
+        # With the logarithm of the sum no exponential is 0 or infinite, however low a map lies.
+        result[index, :, 3] = (logit - maps.flatten(1).logsumexp(dim=1)).exp()
     return result

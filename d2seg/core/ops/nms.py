@@ -72,12 +72,12 @@ def _greedy_nms(
         block = ranked[start : start + block_size]
         free = ~_overlaps(ranked[kept], block, iou_threshold).any(dim=0)
         candidates = torch.nonzero(free).squeeze(1)
-        survivors = candidates[_fixed_point(_overlaps(block[free], block[free], iou_threshold))]
+        survivors = candidates[keep_in_order(_overlaps(block[free], block[free], iou_threshold))]
         kept = torch.cat([kept, survivors + start])
     return order[kept]
 
 
-def _fixed_point(overlaps: Tensor) -> Tensor:
+def keep_in_order(overlaps: Tensor) -> Tensor:
     """Solve ``keep[j] = no kept i < j overlaps j`` by iteration.
 
     After step k the first k entries no longer change, so it ends after at most B steps; in practice

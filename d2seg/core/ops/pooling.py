@@ -34,7 +34,7 @@ def pool_multilevel(
     features: list[Tensor],
     boxes: Tensor,
     batch_index: Tensor,
-    output_size: int,
+    output_hw: tuple[int, int],
     scales: list[float],
     sampling_ratio: int,
     aligned: bool,
@@ -48,7 +48,7 @@ def pool_multilevel(
         features: Per level (B, C, H_l, W_l) float, finest first.
         boxes: (R, 4) float, XYXY absolute pixels.
         batch_index: (R,) integer, the image of each box.
-        output_size: Height and width of the result.
+        output_hw: Height and width of the result.
         scales: Per level 1 / stride.
         sampling_ratio: Samples per bin and axis; 0 adapts to the box size.
         aligned: Whether pixel centres are at half coordinates.
@@ -57,12 +57,12 @@ def pool_multilevel(
         aten_only: Use no torchvision operator.
 
     Returns:
-        (R, C, output_size, output_size) float, in the order of ``boxes``.
+        (R, C, output height, output width) float, in the order of ``boxes``.
     """
     rois = torch.cat([batch_index.to(boxes.dtype)[:, None], boxes], dim=1)
     if len(features) == 1:
         return roi_align(
-            features[0], rois, output_size, scales[0], sampling_ratio, aligned, aten_only
+            features[0], rois, output_hw, scales[0], sampling_ratio, aligned, aten_only
         )
     min_level = int(0.5 - math.log(scales[0]) / math.log(2.0))  # TorchScript has no log2
     levels = assign_levels(boxes, len(features), min_level, canonical_size, canonical_level)
@@ -73,7 +73,7 @@ def pool_multilevel(
         members.append(index)
         pooled.append(
             roi_align(
-                feature, rois[index], output_size, scales[level], sampling_ratio, aligned, aten_only
+                feature, rois[index], output_hw, scales[level], sampling_ratio, aligned, aten_only
             )
         )
     return torch.cat(pooled)[torch.argsort(torch.cat(members))]

@@ -1,14 +1,15 @@
 """RoIAlign: torchvision's operator, or the same numbers from ATen operators alone.
 
-RoIAlign averages bilinear samples over each cell of an S x S grid laid on a region. Bilinear
+RoIAlign averages bilinear samples over each cell of a P x Q grid laid on a region. Bilinear
 interpolation is a row interpolation times a column interpolation, and the sample points form a
 grid, so the whole operator is two small matrix products per region::
 
-    out (S, S) = row_weights (S, H) @ features (H, W) @ column_weights (S, W).T
+    out (P, Q) = row_weights (P, H) @ features (H, W) @ column_weights (Q, W).T
 
 with the averaging in the weights. Only the part of the map that a region touches is multiplied.
 
-Legend: R regions, S output cells per side, G samples per cell, L length of an axis of the map.
+Legend: R regions, P rows and Q columns of output cells, S cells along one axis, G samples per cell,
+L length of an axis of the map.
 """
 
 import torch
@@ -19,56 +20,65 @@ from torchvision.ops import roi_align as torchvision_roi_align
 def roi_align(
     features: Tensor,
     rois: Tensor,
-    output_size: int,
+    output_hw: tuple[int, int],
     spatial_scale: float,
     sampling_ratio: int,
     aligned: bool,
     aten_only: bool = False,
 ) -> Tensor:
-    """Sample every region of interest on a square grid (He et al., "Mask R-CNN", section 3).
+    """Sample every region of interest on a grid (He et al., "Mask R-CNN", section 3).
 
     Args:
         features: (B, C, H, W) float.
         rois: (R, 5) float; the index of the image in the batch, then XYXY in input pixels.
-        output_size: S, the number of cells per side.
+        output_hw: P and Q, the numbers of rows and columns of cells.
         spatial_scale: Feature cells per input pixel, such as 1/4.
-        sampling_ratio: Samples per cell and axis; 0 takes ``ceil(roi_length / S)`` of them.
+        sampling_ratio: Samples per cell and axis; 0 takes ``ceil(length / cells)`` of them.
         aligned: Shift by half a cell, so that cell centres are at integers. Without it the
             region is also made at least one cell long on each axis.
         aten_only: Use ATen operators instead of torchvision's.
 
     Returns:
-        (R, C, S, S) float; zeros for a region without area when the sampling adapts.
+        (R, C, P, Q) of the type of ``features``; zeros for a region without area when the sampling
+        adapts.
     """
+    kind = features.dtype
+    if kind != rois.dtype:
+        # The finer type: positions in pixels need more digits than half precision has.
+        finer = torch.promote_types(kind, rois.dtype)
+        features, rois = features.to(finer), rois.to(finer)
     if aten_only:
-        return _separable_roi_align(
-            features, rois, output_size, spatial_scale, sampling_ratio, aligned
+        pooled = _separable_roi_align(
+            features, rois, output_hw, spatial_scale, sampling_ratio, aligned
         )
-    return torchvision_roi_align(
-        features, rois, (output_size, output_size), spatial_scale, sampling_ratio, aligned
-    )
+    else:
+        pooled = torchvision_roi_align(
+            features, rois, output_hw, spatial_scale, sampling_ratio, aligned
+        )
+    return pooled.to(kind)
 
 
 def _separable_roi_align(
     features: Tensor,
     rois: Tensor,
-    output_size: int,
+    output_hw: tuple[int, int],
     spatial_scale: float,
     sampling_ratio: int,
     aligned: bool,
 ) -> Tensor:
     channels = features.shape[1]
+    out_height, out_width = output_hw
     if len(rois) == 0:
-        return features.new_zeros([0, channels, output_size, output_size])
+        return features.new_zeros([0, channels, out_height, out_width])
     corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
     lengths = corners[:, 2:] - corners[:, :2]  # (R, 2) width, height
     if not aligned:
         lengths = lengths.clamp(min=1.0)
     columns, column_span = _axis_weights(
-        corners[:, 0], lengths[:, 0], features.shape[3], output_size, sampling_ratio
+        corners[:, 0], lengths[:, 0], features.shape[3], out_width, sampling_ratio
     )
     rows, row_span = _axis_weights(
-        corners[:, 1], lengths[:, 1], features.shape[2], output_size, sampling_ratio
+        corners[:, 1], lengths[:, 1], features.shape[2], out_height, sampling_ratio
     )
     image_index = rois[:, 0].to(torch.int64)
     spans = torch.cat([image_index[:, None], row_span, column_span], dim=1)  # (R, 5)
@@ -80,9 +90,9 @@ def _separable_roi_align(
         image, top, bottom, left, right = bounds[index]
         crop = maps[image, top:bottom, left:right]  # (h, w, C)
         by_row = torch.mm(rows[index, :, top:bottom], crop.flatten(1))
-        by_row = by_row.view(output_size, right - left, channels)  # (S, w, C)
-        column = columns[index, :, left:right].expand(output_size, -1, -1)
-        pooled.append(torch.bmm(column, by_row))  # (S, S, C)
+        by_row = by_row.view(out_height, right - left, channels)  # (P, w, C)
+        column = columns[index, :, left:right].expand(out_height, -1, -1)
+        pooled.append(torch.bmm(column, by_row))  # (P, Q, C)
     return torch.stack(pooled).permute(0, 3, 1, 2).contiguous()
 
 

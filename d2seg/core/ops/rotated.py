@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.masks import sample_bilinear
+from d2seg.core.ops.nms import keep_in_order
 
 
 def rotated_corners(boxes: Tensor) -> Tensor:
@@ -60,48 +61,39 @@ def pairwise_iou_rotated(boxes_a: Tensor, boxes_b: Tensor, chunk_size: int = 655
     Returns:
         (N, M) float of the type of ``boxes_a``, in [0, 1]; 0 where a box has no area.
     """
-    num_a, num_b = boxes_a.shape[0], boxes_b.shape[0]
-    iou = torch.zeros(num_a * num_b, dtype=torch.float64, device=boxes_a.device)
     radius_a = torch.hypot(boxes_a[:, 2], boxes_a[:, 3]) / 2
     radius_b = torch.hypot(boxes_b[:, 2], boxes_b[:, 3]) / 2
     distance = torch.cdist(boxes_a[:, :2].to(torch.float64), boxes_b[:, :2].to(torch.float64))
     # Only boxes whose surrounding circles meet can overlap.
-    near = torch.nonzero((distance <= radius_a[:, None] + radius_b[None]).flatten())[:, 0]
-    for start in range(0, near.shape[0], chunk_size):
-        pairs = near[start : start + chunk_size]
-        a = boxes_a[torch.div(pairs, num_b, rounding_mode="floor")]
-        b = boxes_b[pairs % num_b]
-        shared = rotated_intersection(a, b)
-        area_a = (a[:, 2] * a[:, 3]).to(torch.float64)
-        area_b = (b[:, 2] * b[:, 3]).to(torch.float64)
-        union = area_a + area_b - shared
-        valid = (area_a > 0) & (area_b > 0)
-        iou[pairs] = torch.where(valid, shared / union.clamp(min=1e-14), torch.zeros_like(shared))
-    return iou.view(num_a, num_b).to(boxes_a.dtype)
+    near = distance <= radius_a[:, None] + radius_b[None]
+    return _iou_where(near, boxes_a, boxes_b, chunk_size)
 
 
-def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
+def nms_rotated(
+    boxes: Tensor, scores: Tensor, iou_threshold: float, block_size: int = 256
+) -> Tensor:
     """Keep the boxes that overlap no better kept box by more than a threshold.
 
     Args:
         boxes: (N, 5) float.
         scores: (N,) float.
         iou_threshold: A box is dropped when its IoU with a kept, higher-ranked box is above this.
+        block_size: Boxes that are compared with each other at once, which bounds the memory.
 
     Returns:
         (K,) int64 indices of the kept boxes, by falling score.
     """
-    rest = torch.sort(scores, dim=0, descending=True, stable=True)[1]
-    kept: list[Tensor] = []
-    while rest.shape[0] > 0:
-        best = rest[:1]
-        kept.append(best)
-        rest = rest[1:]
-        overlap = pairwise_iou_rotated(boxes[best], boxes[rest])[0]
-        rest = rest[overlap <= iou_threshold]
-    if len(kept) == 0:
-        return rest
-    return torch.cat(kept)
+    order = torch.sort(scores, dim=0, descending=True, stable=True)[1]
+    ranked = boxes[order]
+    kept = order[:0]
+    for start in range(0, order.shape[0], block_size):
+        block = ranked[start : start + block_size]
+        free = ~_overlaps(ranked[kept], block, iou_threshold).any(dim=0)
+        candidates = torch.nonzero(free)[:, 0]
+        rest = block[free]
+        survivors = candidates[keep_in_order(_overlaps(rest, rest, iou_threshold))]
+        kept = torch.cat([kept, survivors + start])
+    return order[kept]
 
 
 def batched_nms_rotated(
@@ -135,6 +127,8 @@ def roi_align_rotated(
 ) -> Tensor:
     """Pool rotated regions; pixel centres are at half coordinates.
 
+    A region without width or height has no samples where their number adapts; it gives zeros.
+
     Args:
         features: (B, C, H, W) float.
         rois: (R, 6) float: image index, then centre, width and height in pixels, and degrees.
@@ -155,8 +149,11 @@ def roi_align_rotated(
         if sampling_ratio > 0:
             rows, columns = sampling_ratio, sampling_ratio
         else:
-            rows = max(int(torch.ceil(size[1] / out_height)), 1)
-            columns = max(int(torch.ceil(size[0] / out_width)), 1)
+            rows = int(torch.ceil(size[1] / out_height))
+            columns = int(torch.ceil(size[0] / out_width))
+        if rows < 1 or columns < 1:
+            pooled.append(features.new_zeros([features.shape[1], out_height, out_width]))
+            continue
         y = _sample_offsets(out_height * rows, size[1])[:, None]
         x = _sample_offsets(out_width * columns, size[0])[None]
         sampled = sample_bilinear(
@@ -169,6 +166,46 @@ def roi_align_rotated(
     if len(pooled) == 0:
         return features.new_zeros([0, features.shape[1], out_height, out_width])
     return torch.stack(pooled)
+
+
+def _overlaps(first: Tensor, second: Tensor, iou_threshold: float) -> Tensor:
+    """Tell which pairs have an IoU above the threshold: (N, 5), (M, 5) -> (N, M) bool."""
+    # The slack is for rounding; few pairs pass, and the exact IoU of those decides.
+    possible = _iou_bound(first, second) > iou_threshold - 1e-6
+    return _iou_where(possible, first, second, 65536) > iou_threshold
+
+
+def _iou_bound(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
+    """Bound the IoU of every pair from above, (N, M) float64 in [0, 1]; 0 without area.
+
+    Two boxes share no more than the upright boxes around them do, nor than the smaller has.
+    """
+    a, b = boxes_a.to(torch.float64), boxes_b.to(torch.float64)
+    corners_a, corners_b = rotated_corners(a)[:, None], rotated_corners(b)[None]
+    low = torch.maximum(corners_a.amin(dim=2), corners_b.amin(dim=2))
+    high = torch.minimum(corners_a.amax(dim=2), corners_b.amax(dim=2))  # [N,M,2]
+    area_a, area_b = (a[:, 2] * a[:, 3])[:, None], (b[:, 2] * b[:, 3])[None]
+    shared = (high - low).clamp(min=0).prod(dim=2)
+    shared = torch.minimum(shared, torch.minimum(area_a, area_b)).clamp(min=0)
+    return shared / (area_a + area_b - shared).clamp(min=1e-14)
+
+
+def _iou_where(possible: Tensor, boxes_a: Tensor, boxes_b: Tensor, chunk_size: int) -> Tensor:
+    """Compute the IoU of chosen pairs (N, M) bool, so many at once; (N, M) float, else 0."""
+    num_a, num_b = boxes_a.shape[0], boxes_b.shape[0]
+    iou = torch.zeros(num_a * num_b, dtype=torch.float64, device=boxes_a.device)
+    chosen = torch.nonzero(possible.flatten())[:, 0]
+    for start in range(0, chosen.shape[0], chunk_size):
+        pairs = chosen[start : start + chunk_size]
+        a = boxes_a[torch.div(pairs, num_b, rounding_mode="floor")]
+        b = boxes_b[pairs % num_b]
+        shared = rotated_intersection(a, b)
+        area_a = (a[:, 2] * a[:, 3]).to(torch.float64)
+        area_b = (b[:, 2] * b[:, 3]).to(torch.float64)
+        union = area_a + area_b - shared
+        valid = (area_a > 0) & (area_b > 0)
+        iou[pairs] = torch.where(valid, shared / union.clamp(min=1e-14), torch.zeros_like(shared))
+    return iou.view(num_a, num_b).to(boxes_a.dtype)
 
 
 def _sample_offsets(count: int, length: Tensor) -> Tensor:

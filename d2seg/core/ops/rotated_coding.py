@@ -21,7 +21,8 @@ def encode_rotated_boxes(source: Tensor, target: Tensor, weights: list[float]) -
     shift = (target[:, :2] - source[:, :2]) / source[:, 2:4]
     ratio = torch.log(target[:, 2:4] / source[:, 2:4])
     turn = torch.deg2rad((target[:, 4:] - source[:, 4:] + 180.0) % 360.0 - 180.0)
-    return torch.cat([shift, ratio, turn], dim=1) * torch.tensor(weights).to(source)
+    deltas = torch.cat([shift, ratio, turn], dim=1)
+    return torch.stack([deltas[:, index] * weights[index] for index in range(5)], dim=1)
 
 
 def decode_rotated_boxes(
@@ -39,7 +40,7 @@ def decode_rotated_boxes(
         (N, 5K) float; angles in [-180, 180).
     """
     grouped = deltas.float().reshape(deltas.shape[0], deltas.shape[1] // 5, 5)  # [N,K,5]
-    grouped = grouped / torch.tensor(weights).to(grouped)
+    grouped = torch.stack([grouped[..., index] / weights[index] for index in range(5)], dim=2)
     boxes = boxes.to(grouped.dtype)[:, None]  # [N,1,5]
     center = grouped[..., :2] * boxes[..., 2:4] + boxes[..., :2]
     size = torch.exp(grouped[..., 2:4].clamp(max=scale_clamp)) * boxes[..., 2:4]

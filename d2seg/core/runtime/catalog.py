@@ -1,6 +1,7 @@
 """Data sets by name: how to load them, and what is known about them."""
 
 import difflib
+import json
 from collections import UserDict
 from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
@@ -8,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from d2seg.core.runtime.errors import InvalidArgumentError, MetadataConflictError
+from d2seg.core.runtime.files import PathManager
 
 
 class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
@@ -22,7 +26,7 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
 
         Raises:
             TypeError: ``func`` cannot be called.
-            ValueError: There is a data set of this name.
+            InvalidArgumentError: There is a data set of this name.
         """
         if not callable(func):
             raise TypeError(
@@ -30,7 +34,7 @@ class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
                 f"found a {type(func).__name__}."
             )
         if name in self.data:
-            raise ValueError(
+            raise InvalidArgumentError(
                 f"Data set '{name}' is registered already; choose another name, or call "
                 f"DatasetCatalog.remove('{name}') first."
             )
@@ -85,7 +89,7 @@ class Metadata(SimpleNamespace):
 
     def __setattr__(self, key: str, value: Any) -> None:
         if key in self.__dict__ and self.__dict__[key] != value:
-            raise AttributeError(
+            raise MetadataConflictError(
                 f"'{key}' of data set '{self.name}' is {self.__dict__[key]!r} already and cannot "
                 f"become {value!r}; use another data set name, or MetadataCatalog.remove first."
             )
@@ -99,7 +103,7 @@ class Metadata(SimpleNamespace):
         """Set several values and return self.
 
         Raises:
-            AttributeError: One of them is known already with another value.
+            MetadataConflictError: One of them is known already with another value.
         """
         for key, value in values.items():
             setattr(self, key, value)
@@ -155,7 +159,8 @@ def get_fed_loss_cls_weights(
 
     Args:
         dataset_names: The first one's metadata must have ``class_image_count``, a list of dicts
-            with ``id``, from 1, and ``image_count``.
+            with ``id``, from 1, and ``image_count``; or ``json_file``, an annotation file whose
+            categories have them, as those of LVIS do.
         freq_weight_power: Exponent of the counts.
 
     Returns:
@@ -165,11 +170,22 @@ def get_fed_loss_cls_weights(
         ValueError: Nothing is known about the counts.
     """
     name = dataset_names if isinstance(dataset_names, str) else next(iter(dataset_names), "")
-    counts = MetadataCatalog.get(name).get("class_image_count")
-    if counts is None:
+    counts = MetadataCatalog.get(name).get("class_image_count") or _counts_in_file(name)
+    if not counts:
         raise ValueError(
             f"The federated loss needs 'class_image_count' in the metadata of data set '{name}' "
-            "(DATASETS.TRAIN); set it, or set MODEL.ROI_BOX_HEAD.USE_FED_LOSS to False."
+            "(DATASETS.TRAIN), or an 'image_count' of every category in its annotation file; set "
+            "it, or set MODEL.ROI_BOX_HEAD.USE_FED_LOSS to False."
         )
     by_id = sorted(counts, key=lambda one: one["id"])
     return torch.tensor([float(one["image_count"]) for one in by_id]) ** freq_weight_power
+
+
+def _counts_in_file(name: str) -> list[dict[str, Any]]:
+    """Read from the annotation file of a data set in how many images its classes are."""
+    path = MetadataCatalog.get(name).get("json_file")
+    if not path or not PathManager.isfile(path):
+        return []
+    with PathManager.open(path) as file:
+        categories = json.load(file).get("categories", [])
+    return categories if all("image_count" in one for one in categories) else []

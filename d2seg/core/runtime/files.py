@@ -14,6 +14,17 @@ ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
 """Where detectron2 publishes its weights; ``detectron2://`` is short for it."""
 
 
+def find_config_folder(package: Path) -> Path:
+    """Return the folder of published configs: in an installed package, or beside it."""
+    installed = package / "configs"
+    return installed if installed.is_dir() else package.parent / "configs"
+
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+CONFIG_FOLDER = find_config_folder(_PACKAGE)
+
+
 class PrefixHandler(PathHandler):
     """Serves ``prefix://rest`` from ``target + rest``, an address or a folder."""
 
@@ -39,14 +50,17 @@ class PrefixHandler(PathHandler):
 
 
 PathManager = IOPathManager()
-"""The project's own path manager: local files, http(s) addresses, ``detectron2://``, ``d2seg://``."""
+"""The project's own path manager: local files, http(s) addresses, and the following prefixes.
+
+``detectron2://`` is what detectron2 publishes, ``d2seg://`` what the package ships, ``configs://``
+the folder of published configs.
+"""
 
 PathManager.register_handler(HTTPURLHandler())
 PathManager.register_handler(OneDrivePathHandler())
 PathManager.register_handler(PrefixHandler("detectron2://", ZOO_ADDRESS))
-PathManager.register_handler(
-    PrefixHandler("d2seg://", str(Path(__file__).parents[2] / "assets") + os.sep)
-)
+PathManager.register_handler(PrefixHandler("d2seg://", f"{_PACKAGE / 'assets'}{os.sep}"))
+PathManager.register_handler(PrefixHandler("configs://", f"{CONFIG_FOLDER}{os.sep}"))
 
 
 @contextmanager

@@ -145,6 +145,8 @@ class CommonMetricPrinter(EventWriter):
         known = storage.histories()
         losses = [name for name in known if "loss" in name]
         parts += [f"{name}: {self._recent(storage, name):.4g}" for name in losses]
+        marked = [name for name in known if "[metric]" in name]
+        parts += [f"{name}: {self._recent(storage, name):.4g}" for name in marked]
         for name in ("time", "data_time"):
             if name in known:
                 parts.append(f"{name}: {self._recent(storage, name):.4f}")

@@ -39,7 +39,8 @@ class BoxMode(IntEnum):
             smallest upright box around the rotated one.
 
         Raises:
-            ValueError: ``box`` does not end in as many numbers as ``from_mode`` has.
+            ValueError: ``box`` does not end in as many numbers as ``from_mode`` has, or is a list
+                of several boxes.
             NotImplementedError: There is no conversion between these modes.
         """
         from_mode, to_mode = BoxMode(from_mode), BoxMode(to_mode)
@@ -53,10 +54,11 @@ class BoxMode(IntEnum):
             )
         values = box if isinstance(box, Tensor) else torch.from_numpy(np.asarray(box))
         width = 5 if from_mode == BoxMode.XYWHA_ABS else 4
-        if values.ndim == 0 or values.shape[-1] != width:
+        nested = isinstance(box, list | tuple) and values.ndim != 1
+        if nested or values.ndim == 0 or values.shape[-1] != width:
             raise ValueError(
-                f"A box in mode {from_mode.name} has {width} numbers; "
-                f"found shape {tuple(values.shape)}."
+                f"A box in mode {from_mode.name} has {width} numbers (several boxes come as an "
+                f"array or tensor); found a {type(box).__name__} of shape {tuple(values.shape)}."
             )
         converted = convert(values)
         if isinstance(box, Tensor):

@@ -165,16 +165,22 @@ def _choose(value: Any, item: slice | Tensor) -> Any:
 
 
 def _require_same_layout(first: Instances, other: Instances) -> None:
-    if first.image_size != other.image_size:
+    # While a model is traced a comparison of tensors would say what holds for the example only.
+    if not torch.jit.is_tracing() and _plain_size(first) != _plain_size(other):
         raise ValueError(
-            f"Instances.cat joins objects of one image; found image sizes {first.image_size} "
-            f"and {other.image_size}."
+            f"Instances.cat joins objects of one image; found image sizes {_plain_size(first)} "
+            f"and {_plain_size(other)}."
         )
     if set(first.get_fields()) != set(other.get_fields()):
         raise ValueError(
             f"Instances.cat needs the same fields everywhere; found {sorted(first.get_fields())} "
             f"and {sorted(other.get_fields())}."
         )
+
+
+def _plain_size(instances: Instances) -> tuple[float, ...]:
+    """Return height and width as numbers; the image size may be a tensor, or two."""
+    return tuple(side.item() if isinstance(side, Tensor) else side for side in instances.image_size)
 
 
 def _join(name: str, values: list[Any]) -> Any:

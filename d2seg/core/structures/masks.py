@@ -82,7 +82,7 @@ class BitMasks:
         index = torch.arange(len(boxes), device=boxes.device).to(boxes.dtype)
         rois = torch.cat([index[:, None], boxes], dim=1)
         pixels = self.tensor.to(device=boxes.device, dtype=torch.float32)[:, None]
-        crops = roi_align(pixels, rois, mask_size, 1.0, 0, True)
+        crops = roi_align(pixels, rois, (mask_size, mask_size), 1.0, 0, True)
         return crops[:, 0] >= 0.5
 
     @staticmethod

@@ -50,14 +50,14 @@ class RotatedBoxes(Boxes):
         return self.tensor[:, 2] * self.tensor[:, 3]
 
     def normalize_angles(self) -> None:
-        """Bring the angles of these boxes into [-180, 180) degrees."""
-        angle = (self.tensor[:, 4:] + 180.0) % 360.0 - 180.0
-        self.tensor = torch.cat([self.tensor[:, :4], angle], dim=1)
+        """Bring the angles of these boxes into [-180, 180) degrees, in the tensor they hold."""
+        self.tensor[:, 4] = (self.tensor[:, 4] + 180.0) % 360.0 - 180.0
 
     def clip(self, box_size: tuple[int, int], clip_angle_threshold: float = 1.0) -> None:
         """Clip those of these boxes that are nearly upright to an image.
 
-        Others stay: cut by the border they would be no boxes any more.
+        Others stay: cut by the border they would be no boxes any more. The angles of all are
+        normalised. The tensor that these boxes hold is written to, as detectron2 does.
 
         Args:
             box_size: Image height and width in pixels.
@@ -71,8 +71,8 @@ class RotatedBoxes(Boxes):
         low = (center - size / 2).clamp(min=0).minimum(limit)
         high = (center + size / 2).clamp(min=0).minimum(limit)
         # Rounding must not make a box larger than it was.
-        clipped = torch.cat([(low + high) / 2, size.minimum(high - low), self.tensor[:, 4:]], dim=1)
-        self.tensor = torch.where(upright[:, None], clipped, self.tensor)
+        clipped = torch.cat([(low + high) / 2, size.minimum(high - low)], dim=1)
+        self.tensor[upright, :4] = clipped[upright]
 
     def nonempty(self, threshold: float = 0.0) -> Tensor:
         """Return which boxes are wider and higher than ``threshold`` pixels, (N,) bool."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.core import model_zoo
-from d2seg.core.config import LazyConfig
+from d2seg.core.config import LazyConfig, instantiate
 from d2seg.core.modeling import build_model
 from d2seg.core.structures import BitMasks, Boxes, Instances, ROIMasks
 
@@ -18,6 +18,9 @@ from d2seg.core.structures import BitMasks, Boxes, Instances, ROIMasks
 def get_model_no_weights(config_path: str) -> nn.Module:
     """Build the model of a published config with random weights, on the CPU without a GPU."""
     cfg = model_zoo.get_config(config_path)
+    if config_path.endswith(".py"):
+        model: nn.Module = instantiate(cfg.model)
+        return model.to("cuda" if torch.cuda.is_available() else "cpu")
     if not torch.cuda.is_available():
         cfg.MODEL.DEVICE = "cpu"
     return build_model(cfg)

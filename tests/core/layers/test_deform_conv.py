@@ -39,12 +39,24 @@ def test_norm_and_activation_come_last() -> None:
     layer = DeformConv(4, 6, 1, norm=torch.nn.BatchNorm2d(6), activation=F.relu)
     out = layer(X, torch.zeros(2, 2, 7, 9))
     assert out.min() == 0
-    assert "deformable_groups=1" in repr(layer)
+    begin = "DeformConv(\n  in_channels=4, out_channels=6, kernel_size=(1, 1)"
+    assert repr(layer).startswith(begin)
+
+
+def test_layers_are_described_as_detectron2_does() -> None:
+    plain = repr(DeformConv(5, 8, 3, stride=2, deformable_groups=2))
+    assert plain.endswith(
+        "stride=(2, 2), padding=(0, 0), dilation=(1, 1), groups=1, deformable_groups=2, bias=False)"
+    )
+    modulated = repr(ModulatedDeformConv(5, 8, 3, stride=2))
+    assert modulated.endswith(
+        "stride=2, padding=0, dilation=1, groups=1, deformable_groups=1, bias=True)"
+    )
 
 
 def test_what_does_not_divide_is_named() -> None:
-    with pytest.raises(ValueError, match="4 input channels do not divide into 3 deformable_groups"):
-        DeformConv(4, 6, 3, deformable_groups=3)
+    with pytest.raises(ValueError, match="4 input channels do not divide into 3 groups"):
+        DeformConv(4, 6, 3, groups=3)
     with pytest.raises(ValueError, match="5 output channels do not divide into 2 groups"):
         DeformConv(4, 5, 3, groups=2)
     with pytest.raises(ValueError, match="DeformConv has no bias"):

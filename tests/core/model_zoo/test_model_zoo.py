@@ -7,6 +7,7 @@ import torch
 
 from d2seg.core import model_zoo
 from d2seg.core.model_zoo import model_zoo as module
+from d2seg.core.runtime.files import find_config_folder
 
 NAME = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
 ADDRESS = (
@@ -19,15 +20,11 @@ def test_config_file_exists() -> None:
     assert Path(model_zoo.get_config_file(NAME)).parts[-2:] == tuple(NAME.split("/"))
 
 
-def test_installed_configs_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for folder in ("configs", "d2seg/configs"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "a.yaml").write_text(f"OUTPUT_DIR: {folder}\n")
-    monkeypatch.setattr(module, "_PACKAGE", tmp_path / "d2seg")
-    assert model_zoo.get_config("a.yaml").OUTPUT_DIR == "d2seg/configs"
-    (tmp_path / "d2seg/configs/a.yaml").unlink()
-    (tmp_path / "d2seg/configs").rmdir()
-    assert model_zoo.get_config("a.yaml").OUTPUT_DIR == "configs"
+def test_installed_configs_come_first(tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    assert find_config_folder(tmp_path / "d2seg") == tmp_path / "configs"
+    (tmp_path / "d2seg" / "configs").mkdir(parents=True)
+    assert find_config_folder(tmp_path / "d2seg") == tmp_path / "d2seg" / "configs"
 
 
 def test_checkpoint_address_and_trained_config() -> None:

@@ -153,6 +153,22 @@ def test_panoptic_segments_cover_each_pixel_at_most_once() -> None:
     assert "panoptic_seg" not in loose([{"image": picture(1, 70, 110)}])[0]
 
 
+def test_a_panoptic_model_takes_given_proposals() -> None:
+    model = thin_architecture("panoptic", {"MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"})
+    targets = ground_truth(1, 96, 160, 3)
+    given = Instances((96, 160), proposal_boxes=targets.gt_boxes)
+    given.objectness_logits = torch.ones(len(given))
+    inputs = [{"image": picture(1, 96, 160), "instances": targets, "proposals": given}]
+    inputs[0]["sem_seg"] = semantic_map(1, 96, 160)
+    losses = model.train()(inputs)
+    assert set(losses) == {"loss_sem_seg", "loss_cls", "loss_box_reg", "loss_mask"}
+    with torch.no_grad():
+        (found,) = model.eval()(inputs)
+    assert set(found) == {"sem_seg", "instances", "panoptic_seg"}
+    with pytest.raises(ValueError, match="every input needs 'proposals'"):
+        model([{"image": picture(1, 96, 160)}])
+
+
 def test_the_normalizer_of_retinanet_is_a_running_mean() -> None:
     model = thin_architecture("retinanet").train()
     inputs = [{"image": picture(1, 96, 160), "instances": ground_truth(1, 96, 160, 3)}]
@@ -209,6 +225,22 @@ def test_cascade_gradients_are_a_mean_over_the_stages() -> None:
             {"MODEL.PROPOSAL_GENERATOR.NAME": "PrecomputedProposals"},
             "cannot be 'PrecomputedProposals'",
         ),
+        ("fpn", {"MODEL.ROI_MASK_HEAD.NUM_CONV": -1}, "ROI_MASK_HEAD.NUM_CONV is below 0"),
+        ("fpn", {"MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": 0}, "POOLER_RESOLUTION .* is 0, but"),
+        ("c4", {"MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION": -7}, "POOLER_RESOLUTION .* is -7, but"),
+        ("retinanet", {"MODEL.RETINANET.NUM_CLASSES": 0}, "RETINANET.NUM_CLASSES is 0, but"),
+        ("semantic", {"MODEL.SEM_SEG_HEAD.NUM_CLASSES": 0}, "SEM_SEG_HEAD.NUM_CLASSES is 0, but"),
+        ("fpn", {"MODEL.RPN.BBOX_REG_WEIGHTS": (1.0,) * 5}, "RPN.BBOX_REG_WEIGHTS has 5 values"),
+        (
+            "fpn",
+            {"MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (1.0,) * 3},
+            "ROI_BOX_HEAD.BBOX_REG_WEIGHTS has 3 values, but the boxes here have 4",
+        ),
+        (
+            "retinanet",
+            {"MODEL.RETINANET.BBOX_REG_WEIGHTS": (1.0,) * 5},
+            "RETINANET.BBOX_REG_WEIGHTS has 5 values",
+        ),
         ("fpn", {"MODEL.RPN.IN_FEATURES": ["res4"]}, "MODEL.RPN.IN_FEATURES names 'res4'"),
         ("fpn", {"MODEL.ROI_MASK_HEAD.NAME": ""}, "MODEL.MASK_ON is True, but .* is empty"),
         ("fpn", {"MODEL.ROI_HEADS.NUM_CLASSES": 0}, "NUM_CLASSES is 0, but must be at least 1"),
@@ -232,14 +264,6 @@ def test_training_a_mask_head_without_masks_names_the_key() -> None:
 def test_a_pyramid_refuses_sizes_that_do_not_divide() -> None:
     with pytest.raises(ValueError, match=r"multiples of 32, but the input is 100x96.*ImageList"):
         build_model(thin_config()).backbone(torch.zeros(1, 3, 100, 96))
-
-
-def test_unknown_classes_are_named_before_they_break_a_loss() -> None:
-    model = thin_architecture("fpn").train()
-    targets = ground_truth(1, 70, 110, 3)
-    targets.gt_classes[0] = 5
-    with pytest.raises(ValueError, match=r"class 5, but MODEL.ROI_HEADS.NUM_CLASSES is 5"):
-        model([{"image": picture(1, 70, 110), "instances": targets}])
 
 
 def test_masks_of_a_c4_model_are_those_of_its_boxes() -> None:

@@ -74,6 +74,17 @@ def test_a_pyramid_with_norm_has_no_bias() -> None:
     assert isinstance(backbone.fpn_output5.norm, nn.GroupNorm)
 
 
+def test_the_convolutions_of_a_pyramid_are_listed_from_coarse_to_fine() -> None:
+    backbone = build_backbone(fpn_config())
+    names = {module: name for name, module in backbone.named_children()}
+    assert [names[conv] for conv in backbone.lateral_convs] == [
+        "fpn_lateral5", "fpn_lateral4", "fpn_lateral3", "fpn_lateral2",
+    ]  # fmt: skip
+    assert [names[conv] for conv in backbone.output_convs] == [
+        "fpn_output5", "fpn_output4", "fpn_output3", "fpn_output2",
+    ]  # fmt: skip
+
+
 def test_average_fusion_halves_what_is_summed() -> None:
     summed = build_backbone(fpn_config()).eval()
     averaged = build_backbone(fpn_config("MODEL.FPN.FUSE_TYPE", "avg")).eval()
@@ -97,6 +108,11 @@ def test_average_fusion_halves_what_is_summed() -> None:
             ["MODEL.RESNETS.DEPTH", 18, "MODEL.RESNETS.NUM_GROUPS", 8],
             "basic blocks, which have neither",
         ),
+        (
+            ["MODEL.RESNETS.DEPTH", 34, "MODEL.RESNETS.RES2_OUT_CHANNELS", 256],
+            "DEPTH 34 has 64 channels in res2, but RES2_OUT_CHANNELS is 256",
+        ),
+        (["MODEL.BACKBONE.FREEZE_AT", 9], "FREEZE_AT is 9, but there are five parts"),
         (["MODEL.RESNETS.OUT_FEATURES", ["res6"]], "OUT_FEATURES names 'res6'"),
         (["MODEL.FPN.IN_FEATURES", ["res2", "res7"]], "IN_FEATURES is .* gives only res2, res3"),
         (["MODEL.FPN.IN_FEATURES", ["res2", "res4"]], "strides that double .* 4 is followed by 16"),

@@ -1,5 +1,9 @@
 """Anchors, poolers, matchers and losses: wrong settings, empty input, and small known cases."""
 
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,11 +14,13 @@ from d2seg.core.data import MetadataCatalog
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling import build_box_head, build_mask_head, build_rpn_head
 from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
+from d2seg.core.modeling.backbone.blocks import BottleneckBlock
 from d2seg.core.modeling.box_regression import Box2BoxTransform
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.postprocessing import detector_postprocess
+from d2seg.core.modeling.roi_heads import Res5ROIHeads
 from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, classification_metrics
 from d2seg.core.runtime.events import EventStorage
 from d2seg.core.structures import Boxes, Instances
@@ -96,7 +102,7 @@ def test_losses_carry_metrics_and_publish_them_only_under_a_storage() -> None:
     weighted = losses.weighted({"a": 10.0})
     assert {k: v.item() for k, v in weighted.items()} == {"a": 20.0, "b": 1.0, "c": 5.0}
     with EventStorage() as storage:
-        weighted.publish()
+        Losses(weighted).publish()  # a copy keeps the metrics
         assert {k: v[0] for k, v in storage.latest().items()} == {"m": 3.0, "n": 4.0}
 
 
@@ -177,22 +183,89 @@ def test_federated_classes_are_distinct_and_as_many_as_asked_for() -> None:
     assert sorted(everything.tolist()) == list(range(21))
 
 
-def test_federated_weights_come_from_the_counts_of_the_training_set() -> None:
+def federated_layers(name: str, num_classes: int = 2) -> FastRCNNOutputLayers:
     cfg = get_cfg()
     cfg.merge_from_list(
         ["MODEL.ROI_BOX_HEAD.USE_FED_LOSS", True, "MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE", True]
-        + ["MODEL.ROI_HEADS.NUM_CLASSES", 2, "DATASETS.TRAIN", ("federated_test_set",)]
+        + ["MODEL.ROI_HEADS.NUM_CLASSES", num_classes, "DATASETS.TRAIN", (name,)]
     )
-    with pytest.raises(ValueError, match="'class_image_count' in the metadata of .*federated_test"):
-        FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
-    counts = [{"id": 2, "image_count": 9}, {"id": 1, "image_count": 100}]
-    MetadataCatalog.get("federated_test_set").class_image_count = counts
-    layers = FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+    return FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+
+
+def federated_loss(layers: FastRCNNOutputLayers) -> torch.Tensor:
+    logits = torch.zeros(1, layers.num_classes + 1)
+    return layers.sigmoid_cross_entropy_loss(logits, torch.tensor([0]))
+
+
+@pytest.fixture
+def federated_set() -> Iterator[str]:
+    yield "federated_test_set"
     MetadataCatalog.remove("federated_test_set")
+
+
+COUNTS = [{"id": 2, "image_count": 9}, {"id": 1, "image_count": 100}]
+
+
+def test_federated_weights_come_from_the_counts_of_the_training_set(federated_set: str) -> None:
+    layers = federated_layers(federated_set)  # the data set is not loaded yet
+    assert layers.state_dict()["fed_loss_cls_weights"].tolist() == [0.0, 0.0]
+    with pytest.raises(ValueError, match="'class_image_count' in the metadata of .*federated_test"):
+        federated_loss(layers)
+    MetadataCatalog.get(federated_set).class_image_count = COUNTS
+    assert torch.isfinite(federated_loss(layers))
     assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
-    cfg.MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE = False
+    with pytest.raises(ValueError, match=r"weights of shape \(2,\) for 5 classes; MODEL.ROI_HEADS"):
+        federated_loss(federated_layers(federated_set, num_classes=5))
+
+
+def test_federated_weights_are_read_from_the_annotation_file(
+    federated_set: str, tmp_path: Path
+) -> None:
+    (tmp_path / "lvis.json").write_text(json.dumps({"categories": COUNTS}))
+    MetadataCatalog.get(federated_set).json_file = str(tmp_path / "lvis.json")
+    layers = federated_layers(federated_set)
+    federated_loss(layers)
+    assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
+
+
+def test_federated_weights_of_a_checkpoint_are_kept() -> None:
+    layers = federated_layers("a_set_nobody_knows")
+    state = layers.state_dict() | {"fed_loss_cls_weights": torch.tensor([4.0, 0.0])}
+    layers.load_state_dict(state)
+    federated_loss(pickle.loads(pickle.dumps(layers)))
+    assert layers.fed_loss_cls_weights.tolist() == [4.0, 0.0]
+
+
+def test_the_federated_loss_needs_independent_classes() -> None:
     with pytest.raises(ValueError, match="set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True"):
-        FastRCNNOutputLayers(cfg, ShapeSpec(channels=5))
+        predictor(use_fed_loss=True)
+
+
+@pytest.mark.parametrize(("depth", "dilation"), [(18, 1), (50, 1), (50, 2)])
+def test_res5_of_regions_is_three_bottleneck_blocks_of_stride_two(
+    depth: int, dilation: int
+) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_list(["MODEL.RESNETS.DEPTH", depth, "MODEL.RESNETS.RES5_DILATION", dilation])
+    cfg.merge_from_list(["MODEL.RESNETS.RES2_OUT_CHANNELS", 8, "MODEL.RESNETS.WIDTH_PER_GROUP", 4])
+    heads = Res5ROIHeads(cfg, {"res4": ShapeSpec(channels=32, stride=16)})
+    assert [type(block) for block in heads.res5] == [BottleneckBlock] * 3
+    assert [block.stride for block in heads.res5] == [2, 1, 1]
+    assert {block.conv2.dilation for block in heads.res5} == {(1, 1)}
+    assert [block.conv2.out_channels for block in heads.res5] == [32] * 3
+    features = heads._shared_roi_transform([torch.zeros(1, 32, 6, 9)], [Boxes([[0.0, 0, 90, 50]])])
+    assert features.shape == (1, 64, 7, 7)
+
+
+def test_a_project_may_build_another_res5() -> None:
+    class Plain(Res5ROIHeads):
+        @classmethod
+        def _build_res5_block(cls, cfg: Any) -> tuple[torch.nn.Module, int]:
+            return torch.nn.Conv2d(32, 48, 1), 48
+
+    heads = Plain(get_cfg(), {"res4": ShapeSpec(channels=32, stride=16)})
+    assert isinstance(heads.res5, torch.nn.Conv2d)
+    assert heads.box_predictor.cls_score.in_features == 48
 
 
 def test_unknown_heads_are_refused() -> None:

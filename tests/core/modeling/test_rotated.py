@@ -34,6 +34,14 @@ ROTATED: dict[str, Any] = {
     "MODEL.RPN.PRE_NMS_TOPK_TEST": 40,
     "MODEL.RPN.PRE_NMS_TOPK_TRAIN": 40,
 }
+PLAIN_HEADS: dict[str, Any] = {
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2",
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (1.0,) * 4,
+}
+CASCADE: dict[str, Any] = {
+    "MODEL.ROI_HEADS.NAME": "CascadeROIHeads",
+    "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG": True,
+}
 
 
 def test_a_rotated_model_trains_and_detects() -> None:
@@ -67,6 +75,38 @@ def test_a_rotated_model_trains_and_detects() -> None:
         ({"MODEL.RPN.BBOX_REG_WEIGHTS": (1.0,) * 4}, "'RRPN' needs five"),
         ({"MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS": (1.0,) * 4}, "'RROIHeads' needs five"),
         ({"MODEL.ROI_BOX_HEAD.POOLER_TYPE": "ROIAlignV2"}, "needs 'ROIAlignRotated'"),
+        (
+            {"MODEL.ANCHOR_GENERATOR.NAME": "DefaultAnchorGenerator"},
+            "'DefaultAnchorGenerator' gives anchors of 4 values, but the boxes here have 5",
+        ),
+        (
+            {"MODEL.PROPOSAL_GENERATOR.NAME": "RPN", "MODEL.RPN.BBOX_REG_WEIGHTS": (1.0,) * 4},
+            "'RotatedAnchorGenerator' gives anchors of 5 values, but the boxes here have 4",
+        ),
+        (
+            {**PLAIN_HEADS, "MODEL.ROI_HEADS.NAME": "StandardROIHeads"},
+            "'RRPN' proposes boxes of 5 values, but .* 'StandardROIHeads' predicts boxes of 4",
+        ),
+        (
+            {**PLAIN_HEADS, **CASCADE},
+            "'RRPN' proposes boxes of 5 values, but .* 'CascadeROIHeads' predicts boxes of 4",
+        ),
+        (
+            {
+                "MODEL.PROPOSAL_GENERATOR.NAME": "RPN",
+                "MODEL.RPN.BBOX_REG_WEIGHTS": (1.0,) * 4,
+                "MODEL.ANCHOR_GENERATOR.NAME": "DefaultAnchorGenerator",
+            },
+            "'RPN' proposes boxes of 4 values, but .* 'RROIHeads' predicts boxes of 5",
+        ),
+        (
+            {
+                **PLAIN_HEADS,
+                **CASCADE,
+                "MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS": ((1.0,) * 5,) * 3,
+            },
+            "ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS has 5 values",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_named(opts: dict[str, Any], message: str) -> None:

@@ -50,6 +50,7 @@ _HEADS: dict[str, Any] = {
     "MODEL.RETINANET.NUM_CONVS": 1,
 }
 _C4: dict[str, Any] = {
+    "MODEL.RESNETS.WIDTH_PER_GROUP": 16,
     "MODEL.BACKBONE.NAME": "build_resnet_backbone",
     "MODEL.RESNETS.OUT_FEATURES": ["res4"],
     "MODEL.RPN.IN_FEATURES": ["res4"],

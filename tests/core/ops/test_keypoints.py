@@ -47,6 +47,16 @@ def test_the_peak_of_a_heat_map_is_found_in_its_box() -> None:
     assert points[0, 2] > points[1, 2] > 0
 
 
+def test_scores_do_not_depend_on_the_other_keypoints_of_an_object() -> None:
+    heatmaps = torch.randn(1, 2, 8, 8)
+    box = torch.tensor([[0.0, 0.0, 30.0, 50.0]])
+    apart = decode_heatmaps(heatmaps, box)
+    heatmaps[0, 1] -= 400.0
+    (low,) = decode_heatmaps(heatmaps, box)
+    torch.testing.assert_close(low[:, 3], apart[0, :, 3], atol=1e-4, rtol=1e-3)
+    assert (low[:, 3] > 0).all()
+
+
 def test_no_objects_have_no_keypoints() -> None:
     cells, valid = keypoint_targets(torch.zeros(0, 5, 3), torch.zeros(0, 4), 56)
     assert cells.shape == valid.shape == (0, 5)

@@ -47,7 +47,9 @@ def sample(feature: Tensor, y: float, x: float) -> Tensor:
 @pytest.mark.parametrize("aten_only", [False, True])
 def test_cell_is_the_mean_of_its_samples(aten_only: bool) -> None:
     x1, y1, x2, y2 = 37.0, -9.0, 301.5, 222.0
-    pooled = roi_align(FEATURES, torch.tensor([[1, x1, y1, x2, y2]]), 5, SCALE, 0, True, aten_only)
+    pooled = roi_align(
+        FEATURES, torch.tensor([[1, x1, y1, x2, y2]]), (5, 5), SCALE, 0, True, aten_only
+    )
     cell_w, cell_h = (x2 - x1) * SCALE / 5, (y2 - y1) * SCALE / 5
     count_w, count_h = math.ceil(cell_w), math.ceil(cell_h)
     assert (count_w, count_h) == (4, 3)
@@ -70,7 +72,7 @@ def test_cell_is_the_mean_of_its_samples(aten_only: bool) -> None:
 @pytest.mark.parametrize("output_size", [1, 7, 14])
 def test_aten_form_equals_torchvision(output_size: int, sampling_ratio: int, aligned: bool) -> None:
     rois = regions()
-    arguments = (FEATURES, rois, output_size, SCALE, sampling_ratio, aligned)
+    arguments = (FEATURES, rois, (output_size, 5), SCALE, sampling_ratio, aligned)
     expected = roi_align(*arguments, False)
     assert expected.abs().amax(dim=(1, 2, 3)).count_nonzero() > 30
     torch.testing.assert_close(roi_align(*arguments, True), expected, atol=1e-5, rtol=0)
@@ -79,16 +81,16 @@ def test_aten_form_equals_torchvision(output_size: int, sampling_ratio: int, ali
 @pytest.mark.parametrize("aten_only", [False, True])
 def test_empty_and_batch_of_other_memory_format(aten_only: bool) -> None:
     rois = regions()
-    none = roi_align(FEATURES, rois[:0], 7, SCALE, 0, True, aten_only)
-    assert none.shape == (0, 3, 7, 7)
-    plain = roi_align(FEATURES, rois, 7, SCALE, 0, True, aten_only)
+    none = roi_align(FEATURES, rois[:0], (7, 5), SCALE, 0, True, aten_only)
+    assert none.shape == (0, 3, 7, 5)
+    plain = roi_align(FEATURES, rois, (7, 7), SCALE, 0, True, aten_only)
     strided = FEATURES.to(memory_format=torch.channels_last)
-    torch.testing.assert_close(roi_align(strided, rois, 7, SCALE, 0, True, aten_only), plain)
+    torch.testing.assert_close(roi_align(strided, rois, (7, 7), SCALE, 0, True, aten_only), plain)
 
 
 def test_all_regions_without_area_give_zeros() -> None:
     rois = torch.tensor([[0.0, 40.0, 30.0, 40.0, 30.0], [1.0, 80.0, 10.0, 80.0, 10.0]])
-    assert roi_align(FEATURES, rois, 7, SCALE, 0, True, aten_only=True).count_nonzero() == 0
+    assert roi_align(FEATURES, rois, (7, 7), SCALE, 0, True, aten_only=True).count_nonzero() == 0
 
 
 def test_gradient_flows_to_the_features() -> None:
@@ -97,7 +99,7 @@ def test_gradient_flows_to_the_features() -> None:
     weight = torch.randn(len(rois), 3, 7, 7, generator=torch.Generator().manual_seed(2))
     gradients = [
         torch.autograd.grad(
-            (roi_align(features, rois, 7, SCALE, 2, True, form) * weight).sum(), features
+            (roi_align(features, rois, (7, 7), SCALE, 2, True, form) * weight).sum(), features
         )[0]
         for form in (False, True)
     ]
@@ -110,5 +112,17 @@ def test_scripted_equals_eager(aten_only: bool) -> None:
     scripted = torch.jit.script(roi_align)
     rois = regions()
     for chosen in (rois, rois[:1], rois[:0]):
-        arguments = (FEATURES, chosen, 7, SCALE, 0, True, aten_only)
+        arguments = (FEATURES, chosen, (7, 7), SCALE, 0, True, aten_only)
         assert torch.equal(scripted(*arguments), roi_align(*arguments))
+
+
+@pytest.mark.parametrize("aten_only", [False, True])
+@pytest.mark.parametrize("kind", [torch.float64, torch.bfloat16])
+def test_features_of_another_type_keep_it(kind: torch.dtype, aten_only: bool) -> None:
+    rois, features = regions(), FEATURES.to(kind)
+    pooled = roi_align(features, rois, (7, 7), SCALE, 0, True, aten_only)
+    assert pooled.dtype == kind
+    expected = roi_align(features.double(), rois.double(), 7, SCALE, 0, True)
+    # In float64 nothing is lost; bfloat16 rounds the result once.
+    tolerance = 1e-12 if kind == torch.float64 else 2**-8
+    torch.testing.assert_close(pooled.double(), expected, atol=tolerance / 4, rtol=tolerance)

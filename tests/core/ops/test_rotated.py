@@ -88,6 +88,31 @@ def test_suppression_is_that_of_upright_boxes(threshold: float) -> None:
     assert nms_rotated(rotated, scores, threshold).tolist() == nms(xyxy, scores, threshold).tolist()
 
 
+@pytest.mark.parametrize("block_size", [1, 7, 256])
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.7])
+def test_suppression_in_blocks_is_one_by_one(threshold: float, block_size: int) -> None:
+    generator = torch.Generator().manual_seed(5)
+    objects = torch.rand(12, 5, generator=generator) * torch.tensor([90.0, 60, 30, 30, 360])
+    boxes = objects.repeat(10, 1) + torch.randn(120, 5, generator=generator) * 3
+    boxes[:, 2:4] = boxes[:, 2:4].clamp(min=0)  # some have no area
+    scores = torch.rand(120, generator=generator).mul(20).round()  # many are equal
+    iou = pairwise_iou_rotated(boxes, boxes)
+    expected: list[int] = []
+    for index in torch.sort(scores, stable=True, descending=True)[1].tolist():
+        if all(iou[better, index] <= threshold for better in expected):
+            expected.append(index)
+    assert 12 <= len(expected) < 120
+    assert nms_rotated(boxes, scores, threshold, block_size).tolist() == expected
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")
+def test_suppression_compiles() -> None:
+    _, rotated = upright(40, 6)
+    scores = torch.linspace(0, 1, 40)
+    scripted = torch.jit.script(nms_rotated)(rotated, scores, 0.3)
+    assert torch.equal(scripted, nms_rotated(rotated, scores, 0.3))
+
+
 def test_groups_do_not_suppress_each_other() -> None:
     box = torch.tensor([[5.0, 5, 4, 2, 30]]).expand(4, -1)
     scores = torch.tensor([0.1, 0.4, 0.3, 0.2])
@@ -101,7 +126,7 @@ def test_pooling_without_rotation_is_roi_align(ratio: int) -> None:
     features = torch.randn(2, 3, 16, 20)
     xyxy, rotated = upright(12, 5)
     image = (torch.arange(12) % 2)[:, None].float()
-    expected = roi_align(features, torch.cat([image, xyxy], 1), 7, 0.125, ratio, True)
+    expected = roi_align(features, torch.cat([image, xyxy], 1), (7, 7), 0.125, ratio, True)
     found = roi_align_rotated(features, torch.cat([image, rotated], 1), (7, 7), 0.125, ratio)
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-4)
 

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -91,6 +92,23 @@ def test_cat_refuses_what_does_not_fit() -> None:
         Instances.cat([three(), Instances((20, 30), scores=torch.zeros(1))])
     with pytest.raises(TypeError, match="'words' is a str"):
         Instances.cat([Instances((1, 1), words="ab")] * 2)
+
+
+@pytest.mark.parametrize("size", [torch.tensor([20, 30]), (torch.tensor(20), torch.tensor(30))])
+def test_cat_takes_image_sizes_that_are_tensors(size: Any) -> None:
+    sized = Instances(size, scores=torch.tensor([0.3]))
+    same = Instances((20, 30), scores=torch.tensor([0.2]))
+    assert len(Instances.cat([sized, sized, same])) == 3
+    with pytest.raises(ValueError, match=r"image sizes \(20, 30\) and \(30, 20\)"):
+        Instances.cat([sized, Instances(torch.tensor([30, 20]), scores=torch.tensor([0.1]))])
+
+
+def test_cat_is_traced_without_comparing_sizes() -> None:
+    def join(scores: torch.Tensor, size: torch.Tensor) -> torch.Tensor:
+        return Instances.cat([Instances(size, scores=scores) for _ in range(2)]).scores
+
+    traced = torch.jit.trace(join, (torch.tensor([0.3]), torch.tensor([20, 30])))
+    assert torch.equal(traced(torch.ones(2), torch.tensor([4, 5])), torch.ones(4))
 
 
 def test_to_leaves_lists_alone() -> None:

@@ -15,12 +15,16 @@ from d2seg.core.modeling.backbone.fpn import (
     build_resnet_fpn_backbone,
     build_retinanet_resnet_fpn_backbone,
 )
+from d2seg.core.modeling.backbone.mvit import MViT
+from d2seg.core.modeling.backbone.regnet import RegNet
 from d2seg.core.modeling.backbone.resnet import (
     ResNet,
     ResNetBlockBase,
     build_resnet_backbone,
     make_stage,
 )
+from d2seg.core.modeling.backbone.swin import SwinTransformer
+from d2seg.core.modeling.backbone.vit import SimpleFeaturePyramid, ViT, get_vit_lr_decay_rate
 
 __all__ = [
     "BACKBONE_REGISTRY",
@@ -32,11 +36,17 @@ __all__ = [
     "DeformBottleneckBlock",
     "LastLevelMaxPool",
     "LastLevelP6P7",
+    "MViT",
+    "RegNet",
     "ResNet",
     "ResNetBlockBase",
+    "SimpleFeaturePyramid",
+    "SwinTransformer",
+    "ViT",
     "build_backbone",
     "build_resnet_backbone",
     "build_resnet_fpn_backbone",
     "build_retinanet_resnet_fpn_backbone",
+    "get_vit_lr_decay_rate",
     "make_stage",
 ]

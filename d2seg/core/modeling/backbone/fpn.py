@@ -126,13 +126,13 @@ class FPN(Backbone):
 
     @property
     def lateral_convs(self) -> list[nn.Module]:
-        """The 1x1 convolutions, finest level first."""
-        return [getattr(self, f"fpn_lateral{stage}") for stage in self._stages]
+        """The 1x1 convolutions, coarsest level first."""
+        return [getattr(self, f"fpn_lateral{stage}") for stage in reversed(self._stages)]
 
     @property
     def output_convs(self) -> list[nn.Module]:
-        """The 3x3 convolutions, finest level first."""
-        return [getattr(self, f"fpn_output{stage}") for stage in self._stages]
+        """The 3x3 convolutions, coarsest level first."""
+        return [getattr(self, f"fpn_output{stage}") for stage in reversed(self._stages)]
 
     @property
     def size_divisibility(self) -> int:
@@ -177,22 +177,23 @@ def merge_top_down(
 
     Args:
         features: (B, C_l, H_l, W_l) float, finest first; each has half the size of the one before.
-        lateral_convs: One for each level, to equal channels.
-        output_convs: One for each level.
+        lateral_convs: One for each level, coarsest first, to equal channels.
+        output_convs: One for each level, coarsest first.
         average: Divide the sum of the two maps by two.
 
     Returns:
         (B, C, H_l, W_l) for each level, finest first.
     """
-    merged = lateral_convs[-1](features[-1])
-    results = [output_convs[-1](merged)]
-    for level in range(len(features) - 2, -1, -1):
+    coarsest, *finer = reversed(features)
+    merged = lateral_convs[0](coarsest)
+    results = [output_convs[0](merged)]
+    for feature, lateral, output in zip(finer, lateral_convs[1:], output_convs[1:], strict=True):
         upsampled = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-        merged = lateral_convs[level](features[level]) + upsampled
+        merged = lateral(feature) + upsampled
         if average:
             merged = merged / 2
-        results.insert(0, output_convs[level](merged))
-    return results
+        results.append(output(merged))
+    return results[::-1]
 
 
 @BACKBONE_REGISTRY.register()

@@ -185,6 +185,11 @@ def build_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
     # All four are made, so that a seed gives the same weights whatever the outputs are.
     stages = [build_stage(cfg, number) for number in (2, 3, 4, 5)]
     freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
+    if freeze_at > 5:
+        raise ValueError(
+            f"MODEL.BACKBONE.FREEZE_AT is {freeze_at}, but there are five parts to freeze, the "
+            "stem (1) and res2 to res5 (2 to 5); 0 freezes nothing."
+        )
     return ResNet(stem, stages, out_features=keys.OUT_FEATURES, freeze_at=freeze_at)
 
 
@@ -256,6 +261,11 @@ def _check(keys: Any) -> None:
         )
     if keys.RES5_DILATION not in (1, 2):
         raise ValueError(f"MODEL.RESNETS.RES5_DILATION is {keys.RES5_DILATION}, not 1 or 2.")
+    if keys.DEPTH < BOTTLENECK_DEPTH and keys.RES2_OUT_CHANNELS > 64:
+        raise ValueError(
+            f"MODEL.RESNETS.DEPTH {keys.DEPTH} has 64 channels in res2, but RES2_OUT_CHANNELS is "
+            f"{keys.RES2_OUT_CHANNELS}, as of deeper networks; set it to 64."
+        )
     if keys.DEPTH < BOTTLENECK_DEPTH and (
         keys.NUM_GROUPS != 1 or keys.RES5_DILATION != 1 or any(keys.DEFORM_ON_PER_STAGE)
     ):

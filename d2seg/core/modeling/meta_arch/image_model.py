@@ -18,7 +18,8 @@ class ImageModel(nn.Module):
         pixel_mean: Of each channel, in the order of ``input_format``, subtracted from images.
         pixel_std: Of each channel; images are divided by it.
         input_format: Order of the channels that the model expects, such as ``BGR``.
-        vis_period: Accepted as in detectron2; models here never draw.
+        vis_period: In training, models that find boxes give the active EventStorage a picture
+            every so many iterations; 0 for never.
     """
 
     backbone: Backbone
@@ -69,20 +70,20 @@ class ImageModel(nn.Module):
 
         Args:
             batched_inputs: For each image a dict with ``image``, (C, H, W) in the order of
-                ``input_format`` and in 0..255; for training the ground truth that ``losses`` names;
-                for inference optionally ``height`` and ``width``, the size in pixels the output
-                should have.
+                ``input_format`` and in 0..255; for training the ground truth that
+                ``training_losses`` names; for inference optionally ``height`` and ``width``, the
+                size in pixels the output should have.
 
         Returns:
             In training a dict of scalar losses; otherwise for each image a dict of results.
         """
         if self.training:
-            return self.losses(batched_inputs)
+            return self.training_losses(batched_inputs)
         return self.inference(batched_inputs)
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses; their metrics go to the active EventStorage, if any."""
-        raise NotImplementedError(f"{type(self).__name__} must define losses().")
+        raise NotImplementedError(f"{type(self).__name__} must define training_losses().")
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> Any:
         """Compute the results of each image."""
@@ -117,6 +118,17 @@ class ImageModel(nn.Module):
                 f"Training needs '{key}' in every input; call model.eval() for inference."
             )
         return [one[key].to(self.device) for one in batched_inputs]
+
+    def semantic_target(self, batched_inputs: list[dict[str, Any]], ignore_value: int) -> Tensor:
+        """Return the classes of all pixels, (B, H, W) int64, padded as the images are."""
+        targets = self.ground_truth(batched_inputs, "sem_seg")
+        for one, target in zip(batched_inputs, targets, strict=True):
+            if target.shape != one["image"].shape[-2:]:
+                raise ValueError(
+                    f"Training needs 'sem_seg' (height, width) of the size of 'image', "
+                    f"{tuple(one['image'].shape[-2:])}; found {tuple(target.shape)}."
+                )
+        return self.batch(targets, ignore_value).tensor
 
 
 def output_size(one: dict[str, Any], size_hw: tuple[int, int]) -> tuple[int, int]:

@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
+from d2seg.core.modeling import training_pictures
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
 from d2seg.core.modeling.meta_arch.image_model import output_size
@@ -72,21 +73,21 @@ class PanopticFPN(GeneralizedRCNN):
             "instance_loss_weight": cfg.MODEL.PANOPTIC_FPN.INSTANCE_LOSS_WEIGHT,
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute all losses; inputs need ``instances`` and ``sem_seg`` (H, W) int64."""
         targets = self.targets(batched_inputs)
-        semantic = self.batch(
-            self.ground_truth(batched_inputs, "sem_seg"), self.sem_seg_head.ignore_value
-        )
         images = self.preprocess_image(batched_inputs)
+        semantic = self.semantic_target(batched_inputs, self.sem_seg_head.ignore_value)
         features = self.backbone(images.tensor)
-        _, semantic_losses = self.sem_seg_head(features, semantic.tensor)
-        proposals, losses = self.proposal_generator(images, features, targets)
+        _, semantic_losses = self.sem_seg_head(features, semantic)
+        proposals, losses = self._propose(batched_inputs, images, features, targets)
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         total = Losses(semantic_losses)
         total.add(losses)
-        total.add(head_losses.weighted(self.instance_loss_weight))
+        total.add(Losses(head_losses).weighted(self.instance_loss_weight))
         total.publish()
+        if training_pictures.is_due(self.vis_period):
+            self.visualize_training(batched_inputs, proposals)
         return total
 
     def inference(  # type: ignore[override]
@@ -106,7 +107,7 @@ class PanopticFPN(GeneralizedRCNN):
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         logits, _ = self.sem_seg_head(features, None)
-        proposals, _ = self.proposal_generator(images, features, None)
+        proposals, _ = self._propose(batched_inputs, images, features)
         detections, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return detections, logits

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
+from d2seg.core.modeling import training_pictures
 from d2seg.core.modeling.backbone import build_backbone
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
@@ -13,7 +14,7 @@ from d2seg.core.modeling.meta_arch.image_model import ImageModel, output_size
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.proposal_generator import build_proposal_generator
 from d2seg.core.modeling.roi_heads import build_roi_heads
-from d2seg.core.structures import Instances
+from d2seg.core.structures import ImageList, Instances
 
 
 @META_ARCH_REGISTRY.register()
@@ -46,14 +47,16 @@ class GeneralizedRCNN(ImageModel):
         """Map config keys to arguments."""
         backbone = build_backbone(cfg)
         shapes = backbone.output_shape()
+        generator, heads = build_proposal_generator(cfg, shapes), build_roi_heads(cfg, shapes)
+        _require_equal_boxes(cfg, generator, heads)
         return {
             "backbone": backbone,
-            "proposal_generator": build_proposal_generator(cfg, shapes),
-            "roi_heads": build_roi_heads(cfg, shapes),
+            "proposal_generator": generator,
+            "roi_heads": heads,
             **cls.image_arguments(cfg),
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses; their metrics go to the active EventStorage, if any.
 
         Args:
@@ -63,16 +66,27 @@ class GeneralizedRCNN(ImageModel):
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
-        losses = Losses()
-        if self.proposal_generator is None:
-            proposals = self._given_proposals(batched_inputs)
-        else:
-            proposals, proposal_losses = self.proposal_generator(images, features, targets)
-            losses.add(proposal_losses)
+        proposals, losses = self._propose(batched_inputs, images, features, targets)
         _, head_losses = self.roi_heads(images, features, proposals, targets)
         losses.add(head_losses)
         losses.publish()
+        if training_pictures.is_due(self.vis_period):
+            self.visualize_training(batched_inputs, proposals)
         return losses
+
+    def visualize_training(
+        self, batched_inputs: list[dict[str, Any]], proposals: list[Instances]
+    ) -> None:
+        """Give the active EventStorage a picture of the first image's objects and proposals.
+
+        Args:
+            batched_inputs: With ``instances``.
+            proposals: For each image, with ``proposal_boxes``, best first.
+        """
+        name = "Left: GT bounding boxes;  Right: Predicted proposals"
+        training_pictures.put_boxes(
+            name, batched_inputs[0], self.input_format, proposals[0].proposal_boxes
+        )
 
     def inference(
         self,
@@ -98,10 +112,7 @@ class GeneralizedRCNN(ImageModel):
             given = [one.to(self.device) for one in detected_instances]
             results = self.roi_heads.forward_with_given_boxes(features, given)
         else:
-            if self.proposal_generator is None:
-                proposals = self._given_proposals(batched_inputs)
-            else:
-                proposals, _ = self.proposal_generator(images, features, None)
+            proposals, _ = self._propose(batched_inputs, images, features)
             results, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return results
@@ -118,6 +129,19 @@ class GeneralizedRCNN(ImageModel):
             {"instances": detector_postprocess(result, *output_size(one, size_hw))}
             for result, one, size_hw in zip(instances, batched_inputs, image_sizes, strict=True)
         ]
+
+    def _propose(
+        self,
+        batched_inputs: list[dict[str, Any]],
+        images: ImageList,
+        features: dict[str, Tensor],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], Losses]:
+        """Return the proposals of each image, predicted or given, and their losses."""
+        if self.proposal_generator is None:
+            return self._given_proposals(batched_inputs), Losses()
+        proposals, losses = self.proposal_generator(images, features, targets)
+        return proposals, Losses(losses)
 
     def _given_proposals(self, batched_inputs: list[dict[str, Any]]) -> list[Instances]:
         if any("proposals" not in one for one in batched_inputs):
@@ -160,11 +184,12 @@ class ProposalNetwork(ImageModel):
             **cls.image_arguments(cfg),
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the losses of the proposals; inputs need ``instances`` with ``gt_boxes``."""
         targets = self.targets(batched_inputs)
         images = self.preprocess_image(batched_inputs)
-        _, losses = self.proposal_generator(images, self.backbone(images.tensor), targets)
+        _, found = self.proposal_generator(images, self.backbone(images.tensor), targets)
+        losses = Losses(found)
         losses.publish()
         return losses
 
@@ -184,3 +209,21 @@ class ProposalNetwork(ImageModel):
                 proposals, batched_inputs, images.image_sizes, strict=True
             )
         ]
+
+
+def _require_equal_boxes(cfg: Any, generator: Any, heads: Any) -> None:
+    """Refuse rotated proposals for heads of plain boxes, and the other way round.
+
+    Modules of users that do not tell how many values their boxes have are not looked at.
+    """
+    predictor = getattr(heads, "box_predictor", None)
+    if isinstance(predictor, nn.ModuleList):
+        predictor = predictor[0]
+    proposed = getattr(getattr(generator, "anchor_generator", None), "box_dim", None)
+    predicted = getattr(predictor, "box_dim", None)
+    if proposed and predicted and proposed != predicted:
+        raise ValueError(
+            f"MODEL.PROPOSAL_GENERATOR.NAME '{cfg.MODEL.PROPOSAL_GENERATOR.NAME}' proposes boxes "
+            f"of {proposed} values, but MODEL.ROI_HEADS.NAME '{cfg.MODEL.ROI_HEADS.NAME}' predicts "
+            f"boxes of {predicted}: 'RRPN' and 'RROIHeads' belong together."
+        )

@@ -13,7 +13,8 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import CycleBatchNormList, ShapeSpec, get_norm
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
 from d2seg.core.modeling.backbone import build_backbone
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
+from d2seg.core.modeling.ground_truth import check_boxes, check_classes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
@@ -67,6 +68,7 @@ class RetinaNet(DenseDetector):
     ) -> None:
         super().__init__(**kwargs)
         check_box_loss_type("MODEL.RETINANET.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
+        check_box_values("MODEL.RETINANET.BBOX_REG_WEIGHTS", box2box_transform, anchor_generator)
         self.anchor_generator = anchor_generator
         self.box2box_transform = box2box_transform
         self.anchor_matcher = anchor_matcher
@@ -131,11 +133,11 @@ class RetinaNet(DenseDetector):
             predictions: What the head returned for them.
             gt_instances: For each image, with ``gt_boxes`` and ``gt_classes``.
         """
-        logits = torch.cat(in_anchor_order(predictions[0], self.num_classes), dim=1)  # [B,A,K]
-        deltas = torch.cat(in_anchor_order(predictions[1], 4), dim=1)  # [B,A,4]
-        anchors = Boxes.cat(self.anchor_generator(features))
+        logits = in_anchor_order(predictions[0], self.num_classes)
+        deltas = in_anchor_order(predictions[1], 4)
+        anchors = self.anchor_generator(features)
         labels, boxes = self.label_anchors(anchors, gt_instances)
-        return self.anchor_losses(anchors, logits, labels, deltas, boxes)
+        return self.losses(anchors, logits, labels, deltas, boxes)
 
     @torch.no_grad()
     def label_anchors(
@@ -151,6 +153,8 @@ class RetinaNet(DenseDetector):
             For each image labels (A,) int64 in [-1, K], -1 for those that do not count and K for
             background, and boxes (A, 4), zeros without objects.
         """
+        check_boxes(gt_instances)
+        check_classes(gt_instances, self.num_classes, "MODEL.RETINANET.NUM_CLASSES")
         all_anchors = anchors if isinstance(anchors, Boxes) else Boxes.cat(anchors)
         labels, boxes = [], []
         for one in gt_instances:
@@ -166,23 +170,25 @@ class RetinaNet(DenseDetector):
             boxes.append(matched)
         return labels, boxes
 
-    def anchor_losses(
+    def losses(
         self,
-        anchors: Boxes,
-        logits: Tensor,
+        anchors: list[Boxes],
+        pred_logits: list[Tensor],
         gt_labels: list[Tensor],
-        deltas: Tensor,
+        pred_anchor_deltas: list[Tensor],
         gt_boxes: list[Tensor],
     ) -> Losses:
         """Compute both losses, divided by a running mean of the number of positive anchors.
 
         Args:
-            anchors: A anchors.
-            logits: (B, A, K) float.
+            anchors: Of each level, A in all.
+            pred_logits: Per level (B, A_l, K) float.
             gt_labels: For each image (A,) int64, see `label_anchors`.
-            deltas: (B, A, 4) float.
+            pred_anchor_deltas: Per level (B, A_l, 4) float.
             gt_boxes: For each image (A, 4) float.
         """
+        logits = torch.cat(pred_logits, dim=1)  # [B,A,K]
+        deltas = torch.cat(pred_anchor_deltas, dim=1)  # [B,A,4]
         labels = torch.stack(gt_labels)  # [B,A]
         positive = (labels >= 0) & (labels != self.num_classes)
         counted = labels >= 0
@@ -199,7 +205,7 @@ class RetinaNet(DenseDetector):
             reduction="sum",
         )
         image, anchor = positive.nonzero(as_tuple=True)
-        source, matched = anchors.tensor[anchor], torch.stack(gt_boxes)[image, anchor]
+        source, matched = Boxes.cat(anchors).tensor[anchor], torch.stack(gt_boxes)[image, anchor]
         chosen = deltas[positive]
         localization = box_regression_loss(
             chosen,
@@ -331,7 +337,12 @@ def _tower(channels: int, widths: Sequence[int], norm: Any, num_levels: int) -> 
 
 
 def _check(cfg: Any) -> None:
-    """Refuse heads that RetinaNet does not have."""
+    """Refuse heads that RetinaNet does not have, and to detect nothing."""
+    if cfg.MODEL.RETINANET.NUM_CLASSES < 1:
+        raise ValueError(
+            f"MODEL.RETINANET.NUM_CLASSES is {cfg.MODEL.RETINANET.NUM_CLASSES}, but must be at "
+            "least 1; the background is not counted."
+        )
     for key in ("MASK_ON", "KEYPOINT_ON"):
         if cfg.MODEL[key]:
             raise ValueError(

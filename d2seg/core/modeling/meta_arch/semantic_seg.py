@@ -47,13 +47,11 @@ class SemanticSegmentor(ImageModel):
             **cls.image_arguments(cfg),
         }
 
-    def losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
+    def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute ``loss_sem_seg``; inputs need ``sem_seg``, (H, W) int64 classes."""
-        target = self.batch(
-            self.ground_truth(batched_inputs, "sem_seg"), self.sem_seg_head.ignore_value
-        )
         images = self.preprocess_image(batched_inputs)
-        _, losses = self.sem_seg_head(self.backbone(images.tensor), target.tensor)
+        target = self.semantic_target(batched_inputs, self.sem_seg_head.ignore_value)
+        _, losses = self.sem_seg_head(self.backbone(images.tensor), target)
         return losses
 
     def inference(self, batched_inputs: list[dict[str, Any]]) -> list[dict[str, Tensor]]:
@@ -113,6 +111,10 @@ class SemSegFPNHead(nn.Module):
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Map config keys to arguments."""
         head = cfg.MODEL.SEM_SEG_HEAD
+        if head.NUM_CLASSES < 1:
+            raise ValueError(
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but must be at least 1."
+            )
         missing = [name for name in head.IN_FEATURES if name not in input_shape]
         if missing:
             raise ValueError(
@@ -157,8 +159,19 @@ class SemSegFPNHead(nn.Module):
         """Compute the cross entropy of all pixels that count."""
         # In float32 also where the rest runs in half precision: the sum is over many pixels.
         logits = self._enlarge(predictions.float())
+        self._require_known(targets, logits.shape[1])
         loss = F.cross_entropy(logits, targets, ignore_index=self.ignore_value)
         return Losses({"loss_sem_seg": loss * self.loss_weight})
+
+    def _require_known(self, targets: Tensor, num_classes: int) -> None:
+        unknown = (targets < 0) | (targets >= num_classes)
+        unknown &= targets != self.ignore_value
+        if bool(unknown.any()):
+            raise ValueError(
+                f"A pixel of 'sem_seg' is of class {int(targets[unknown][0])}, but "
+                f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {num_classes}, and only "
+                f"MODEL.SEM_SEG_HEAD.IGNORE_VALUE, {self.ignore_value}, may be outside."
+            )
 
     def _enlarge(self, logits: Tensor) -> Tensor:
         return F.interpolate(

@@ -1,6 +1,7 @@
 """Changes to lists of proposals."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,20 +14,23 @@ GROUND_TRUTH_LOGIT = math.log((1.0 - 1e-10) / 1e-10)
 
 
 def add_ground_truth_to_proposals(
-    gt: list[Instances], proposals: list[Instances]
+    gt: Sequence[Instances | Boxes], proposals: list[Instances]
 ) -> list[Instances]:
     """Append the ground-truth boxes of each image to its proposals.
 
     Early in training no proposal may overlap an object; with this every object has one.
 
     Args:
-        gt: For each image, with ``gt_boxes``.
+        gt: For each image, with ``gt_boxes``; or the boxes themselves.
         proposals: For each image, with ``proposal_boxes`` and ``objectness_logits``.
 
     Returns:
         New Instances for each image.
     """
-    return [_append(one_gt.gt_boxes, one) for one_gt, one in zip(gt, proposals, strict=True)]
+    return [
+        add_ground_truth_to_proposals_single_image(one_gt, one)
+        for one_gt, one in zip(gt, proposals, strict=True)
+    ]
 
 
 def find_top_rpn_proposals(
@@ -54,8 +58,7 @@ def find_top_rpn_proposals(
     Returns:
         For each image Instances with ``proposal_boxes`` and ``objectness_logits``.
     """
-    everything = [*proposals, *pred_objectness_logits]
-    if training and not all(bool(torch.isfinite(level).all()) for level in everything):
+    if training and not all_finite([*proposals, *pred_objectness_logits]):
         raise FloatingPointError("Proposals are Inf or NaN: training has diverged.")
     results = []
     for index, size_hw in enumerate(image_sizes):
@@ -77,15 +80,20 @@ def find_top_rpn_proposals(
     return results
 
 
-def add_ground_truth_to_proposals_single_image(gt: Instances, proposals: Instances) -> Instances:
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Tell whether no tensor has an Inf or NaN; the device is waited for once."""
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
+
+
+def add_ground_truth_to_proposals_single_image(
+    gt: Instances | Boxes, proposals: Instances
+) -> Instances:
     """Append the ground-truth boxes of an image to its proposals."""
-    return _append(gt.gt_boxes, proposals)
-
-
-def _append(gt_boxes: Boxes, proposals: Instances) -> Instances:
+    boxes = gt.gt_boxes if isinstance(gt, Instances) else gt
     logits = proposals.objectness_logits
-    certain = torch.full((len(gt_boxes),), GROUND_TRUTH_LOGIT, device=logits.device)
     as_proposals = Instances(
-        proposals.image_size, proposal_boxes=gt_boxes, objectness_logits=certain.to(logits)
+        proposals.image_size,
+        proposal_boxes=boxes,
+        objectness_logits=logits.new_full((len(boxes),), GROUND_TRUTH_LOGIT),
     )
     return Instances.cat([proposals, as_proposals])

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
+from d2seg.core.modeling.ground_truth import check_boxes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
+from d2seg.core.modeling.proposal_generator.proposal_utils import all_finite
 from d2seg.core.modeling.proposal_generator.rpn_head import build_rpn_head
 from d2seg.core.modeling.sampling import subsample_labels
 from d2seg.core.ops.proposals import flatten_deltas, flatten_logits, select_proposals
@@ -66,6 +68,7 @@ class RPN(nn.Module):
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.RPN.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
+        check_box_values("MODEL.RPN.BBOX_REG_WEIGHTS", box2box_transform, anchor_generator)
         self.in_features = in_features
         self.rpn_head = head
         self.anchor_generator = anchor_generator
@@ -194,6 +197,7 @@ class RPN(nn.Module):
             For each image labels (A,) int8 (1 object, 0 background, -1 not used) and the matched
             ground-truth boxes (A, 4).
         """
+        check_boxes(gt_instances)
         all_anchors = type(anchors[0]).cat(anchors)
         gt_labels, gt_boxes = [], []
         for instances in gt_instances:
@@ -260,7 +264,7 @@ class RPN(nn.Module):
 
     @staticmethod
     def _require_finite(logits: list[Tensor], deltas: list[Tensor]) -> None:
-        if not all(bool(torch.isfinite(level).all()) for level in [*logits, *deltas]):
+        if not all_finite([*logits, *deltas]):
             raise FloatingPointError(
                 "The RPN predicted Inf or NaN: training has diverged. Lower SOLVER.BASE_LR, "
                 "lengthen SOLVER.WARMUP_ITERS or set SOLVER.CLIP_GRADIENTS.ENABLED True."

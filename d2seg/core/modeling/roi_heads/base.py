@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
+from d2seg.core.modeling.ground_truth import check_classes
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
@@ -91,12 +92,7 @@ class ROIHeads(nn.Module):
             For each image the sampled proposals with ``gt_classes`` (K for background) and, where
             the image has objects, every ``gt_*`` field of the matched object.
         """
-        for one in targets:
-            if len(one) and int(one.gt_classes.max()) >= self.num_classes:
-                raise ValueError(
-                    f"An object is of class {int(one.gt_classes.max())}, but "
-                    f"MODEL.ROI_HEADS.NUM_CLASSES is {self.num_classes}: classes count from 0."
-                )
+        check_classes(targets, self.num_classes, "MODEL.ROI_HEADS.NUM_CLASSES")
         if self.proposal_append_gt:
             proposals = add_ground_truth_to_proposals(targets, proposals)
         return [
@@ -202,6 +198,11 @@ def build_pooler(
 ) -> tuple[ROIPooler, ShapeSpec]:
     """Build the pooler of a head, and the shape of what it returns."""
     names = cfg.MODEL.ROI_HEADS.IN_FEATURES
+    if head.POOLER_RESOLUTION < 1:
+        raise ValueError(
+            f"A POOLER_RESOLUTION (MODEL.ROI_BOX_HEAD, ROI_MASK_HEAD, ROI_KEYPOINT_HEAD) is "
+            f"{head.POOLER_RESOLUTION}, but must be at least 1."
+        )
     missing = [name for name in names if name not in input_shape]
     if missing:
         raise ValueError(
@@ -222,6 +223,19 @@ def build_pooler(
     )
     shape = ShapeSpec(channels.pop(), head.POOLER_RESOLUTION, head.POOLER_RESOLUTION)
     return pooler, shape
+
+
+def build_optional_pooler(
+    cfg: Any, head: Any, input_shape: dict[str, ShapeSpec]
+) -> tuple[ROIPooler | None, Any]:
+    """Build a pooler as `build_pooler` does; with POOLER_TYPE "" the head gets whole features.
+
+    Returns:
+        The pooler and the shape of what it returns; or None and the shapes of the features.
+    """
+    if head.POOLER_TYPE:
+        return build_pooler(cfg, head, input_shape)
+    return None, {name: input_shape[name] for name in cfg.MODEL.ROI_HEADS.IN_FEATURES}
 
 
 def build_roi_heads(cfg: Any, input_shape: dict[str, ShapeSpec]) -> ROIHeads:

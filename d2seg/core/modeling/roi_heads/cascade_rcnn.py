@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
@@ -78,6 +78,7 @@ class CascadeROIHeads(StandardROIHeads):
         for weights in cfg.MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS:
             head = build_box_head(cfg, shape)
             transform = Box2BoxTransform(weights)
+            check_box_values("MODEL.ROI_BOX_CASCADE_HEAD.BBOX_REG_WEIGHTS", transform)
             heads.append(head)
             predictors.append(
                 FastRCNNOutputLayers(cfg, head.output_shape, box2box_transform=transform)
@@ -88,6 +89,12 @@ class CascadeROIHeads(StandardROIHeads):
             "box_heads": heads,
             "box_predictors": predictors,
         }
+
+    def _box_losses(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
+    ) -> Any:
+        # The stages after the first match their own boxes to the objects.
+        return self._forward_box(features, proposals, targets)
 
     def _forward_box(
         self,
@@ -106,7 +113,7 @@ class CascadeROIHeads(StandardROIHeads):
             predictions = self._run_stage(features, proposals, stage)
             boxes = predictor.predict_boxes(predictions, proposals)
             if self.training:
-                losses.add(predictor.losses(predictions, proposals).of_stage(stage))
+                losses.add(Losses(predictor.losses(predictions, proposals)).of_stage(stage))
             else:
                 probs.append(predictor.predict_probs(predictions, proposals))
         if self.training:

@@ -3,6 +3,7 @@
 Shapes: R regions of all images together, K classes; class K is background.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec, cross_entropy
-from d2seg.core.modeling.box_regression import Box2BoxTransform
+from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type, share
 from d2seg.core.ops.detections import select_detections
 from d2seg.core.runtime.catalog import get_fed_loss_cls_weights
@@ -23,7 +24,7 @@ class FastRCNNOutputLayers(nn.Module):
     """Predicts class logits and box deltas, and turns them into losses or detections.
 
     Args:
-        input_shape: Of the box features; they are flattened.
+        input_shape: Of the box features, which are flattened; or how many values they have.
         box2box_transform: Encodes boxes relative to proposals.
         num_classes: K, without background.
         test_score_thresh: Detections score above this.
@@ -36,8 +37,8 @@ class FastRCNNOutputLayers(nn.Module):
         use_sigmoid_ce: Classes are independent (sigmoid) instead of exclusive (softmax).
         use_fed_loss: Train, in each batch, only the classes in it and some that are drawn
             (federated loss, arXiv:2103.07461, section 5.1); needs ``use_sigmoid_ce``.
-        get_fed_loss_cls_weights: Returns (K,) float, how likely each class is drawn; None for all
-            alike.
+        get_fed_loss_cls_weights: Returns (K,) float, how likely each class is drawn; called for
+            the first training loss. None for all alike.
         fed_loss_num_classes: How many classes are trained in a batch, those in it included.
     """
 
@@ -46,7 +47,7 @@ class FastRCNNOutputLayers(nn.Module):
     @configurable
     def __init__(
         self,
-        input_shape: ShapeSpec,
+        input_shape: ShapeSpec | int,
         *,
         box2box_transform: Box2BoxTransform,
         num_classes: int,
@@ -64,6 +65,7 @@ class FastRCNNOutputLayers(nn.Module):
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
+        check_box_values("MODEL.ROI_BOX_HEAD.BBOX_REG_WEIGHTS", box2box_transform)
         features = flat_size(input_shape)
         self.num_classes = num_classes
         self.box_dim = len(box2box_transform.weights)
@@ -81,6 +83,8 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_topk_per_image = test_topk_per_image
         self.smooth_l1_beta = smooth_l1_beta
         self.box_reg_loss_type = box_reg_loss_type
+        if isinstance(loss_weight, int | float):
+            loss_weight = {"loss_cls": loss_weight, "loss_box_reg": loss_weight}
         self.loss_weight = loss_weight
         self.use_sigmoid_ce = use_sigmoid_ce
         self.use_fed_loss = use_fed_loss
@@ -91,10 +95,10 @@ class FastRCNNOutputLayers(nn.Module):
                     "MODEL.ROI_BOX_HEAD.USE_FED_LOSS is True, but the federated loss is of "
                     "independent classes; set MODEL.ROI_BOX_HEAD.USE_SIGMOID_CE to True."
                 )
-            weights = torch.ones(num_classes)
-            if get_fed_loss_cls_weights is not None:
-                weights = get_fed_loss_cls_weights()
-            self.register_buffer("fed_loss_cls_weights", weights, persistent=False)
+            # Zeros until the first loss: models are built, and may run, before their data is there.
+            self.register_buffer("fed_loss_cls_weights", torch.zeros(num_classes))
+            self._get_fed_loss_cls_weights = get_fed_loss_cls_weights
+            self._fed_loss_weights_known = False
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -113,8 +117,9 @@ class FastRCNNOutputLayers(nn.Module):
             "loss_weight": {"loss_box_reg": head.BBOX_REG_LOSS_WEIGHT},
             "use_sigmoid_ce": head.USE_SIGMOID_CE,
             "use_fed_loss": head.USE_FED_LOSS,
-            "get_fed_loss_cls_weights": lambda: get_fed_loss_cls_weights(
-                cfg.DATASETS.TRAIN, head.FED_LOSS_FREQ_WEIGHT_POWER
+            # Not a lambda, which could not be pickled with the model.
+            "get_fed_loss_cls_weights": functools.partial(
+                get_fed_loss_cls_weights, cfg.DATASETS.TRAIN, head.FED_LOSS_FREQ_WEIGHT_POWER
             ),
             "fed_loss_num_classes": head.FED_LOSS_NUM_CLASSES,
         }
@@ -134,9 +139,12 @@ class FastRCNNOutputLayers(nn.Module):
         logits, deltas = predictions
         none = torch.empty(0, dtype=torch.int64, device=logits.device)
         classes = torch.cat([none, *(p.gt_classes for p in proposals)])
+        classify = self.sigmoid_cross_entropy_loss if self.use_sigmoid_ce else cross_entropy
         losses = {
-            "loss_cls": self._classification_loss(logits, classes),
-            "loss_box_reg": self._box_loss(deltas, classes, proposals),
+            "loss_cls": classify(logits, classes),
+            "loss_box_reg": self.box_reg_loss(
+                *self._matched_boxes(proposals, deltas), deltas, classes
+            ),
         }
         metrics = classification_metrics(logits.detach(), classes, self.num_classes)
         return Losses(losses, metrics).weighted(self.loss_weight)
@@ -197,20 +205,41 @@ class FastRCNNOutputLayers(nn.Module):
             return grouped[:, 0]
         return grouped[torch.arange(len(classes), device=classes.device), classes]
 
-    def _classification_loss(self, logits: Tensor, classes: Tensor) -> Tensor:
-        if not self.use_sigmoid_ce:
-            return cross_entropy(logits, classes)
-        if classes.numel() == 0:
-            return logits.sum() * 0.0
+    def sigmoid_cross_entropy_loss(self, pred_class_logits: Tensor, gt_classes: Tensor) -> Tensor:
+        """Compute the loss of independent classes, summed over them, as a mean over the regions.
+
+        Args:
+            pred_class_logits: (R, K + 1) float; the last column is not read.
+            gt_classes: (R,) int64 in [0, K]; K is background.
+        """
+        if gt_classes.numel() == 0:
+            return pred_class_logits.sum() * 0.0
+        logits = pred_class_logits[:, :-1]
         # Background is the absence of every class: its column is not trained.
-        target = F.one_hot(classes, self.num_classes + 1)[:, :-1].to(logits.dtype)
-        loss = F.binary_cross_entropy_with_logits(logits[:, :-1], target, reduction="none")
+        target = F.one_hot(gt_classes, self.num_classes + 1)[:, :-1].to(logits.dtype)
+        loss = F.binary_cross_entropy_with_logits(logits, target, reduction="none")
         if self.use_fed_loss:
             trained = self.get_fed_loss_classes(
-                classes, self.fed_loss_num_classes, self.num_classes, self.fed_loss_cls_weights
+                gt_classes, self.fed_loss_num_classes, self.num_classes, self._fed_loss_weights()
             )
             loss = loss[:, trained[trained < self.num_classes]]
-        return loss.sum() / len(classes)
+        return loss.sum() / len(gt_classes)
+
+    def _fed_loss_weights(self) -> Tensor:
+        """Return ``fed_loss_cls_weights``, filled at the first call unless a checkpoint did."""
+        if not self._fed_loss_weights_known and not bool(self.fed_loss_cls_weights.any()):
+            weights = torch.ones(self.num_classes)
+            if self._get_fed_loss_cls_weights is not None:
+                weights = self._get_fed_loss_cls_weights()
+            if weights.shape != (self.num_classes,):
+                raise ValueError(
+                    f"The federated loss got weights of shape {tuple(weights.shape)} for "
+                    f"{self.num_classes} classes; MODEL.ROI_HEADS.NUM_CLASSES must be the number "
+                    "of classes that the first data set of DATASETS.TRAIN counts."
+                )
+            self.fed_loss_cls_weights.copy_(weights)
+        self._fed_loss_weights_known = True
+        return self.fed_loss_cls_weights
 
     @staticmethod
     def get_fed_loss_classes(
@@ -238,15 +267,22 @@ class FastRCNNOutputLayers(nn.Module):
             return present
         return torch.cat([present, torch.multinomial(chances, missing)])
 
-    def _box_loss(self, deltas: Tensor, classes: Tensor, proposals: Sequence[Instances]) -> Tensor:
-        foreground = torch.nonzero((classes >= 0) & (classes < self.num_classes))[:, 0]
+    def box_reg_loss(
+        self, proposal_boxes: Tensor, gt_boxes: Tensor, pred_deltas: Tensor, gt_classes: Tensor
+    ) -> Tensor:
+        """Compute the box loss of the regions that match an object, divided by all regions.
+
+        Args:
+            proposal_boxes: (R, 4) float.
+            gt_boxes: (R, 4) float; rows of background are not read.
+            pred_deltas: (R, 4K) or (R, 4) float.
+            gt_classes: (R,) int64 in [0, K]; K is background.
+        """
+        foreground = torch.nonzero((gt_classes >= 0) & (gt_classes < self.num_classes))[:, 0]
         if foreground.numel() == 0:
-            return deltas.sum() * 0.0
-        source = torch.cat([p.proposal_boxes.tensor for p in proposals])[foreground]
-        # Proposals of an image without objects carry no gt_boxes; none is foreground.
-        matched = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]
-        target = torch.cat([boxes.tensor for boxes in matched])[foreground]
-        chosen = self._of_class(deltas[foreground], classes[foreground])
+            return pred_deltas.sum() * 0.0
+        source, target = proposal_boxes[foreground], gt_boxes[foreground]
+        chosen = self._of_class(pred_deltas[foreground], gt_classes[foreground])
         loss = box_regression_loss(
             chosen,
             self.box2box_transform.apply_deltas(chosen, source),
@@ -257,7 +293,17 @@ class FastRCNNOutputLayers(nn.Module):
         )
         # Divided by all regions, not by foreground: each object then counts the same, however many
         # of its regions were drawn (Fast R-CNN, section 2.3).
-        return loss / max(classes.numel(), 1)
+        return loss / gt_classes.numel()
+
+    def _matched_boxes(
+        self, proposals: Sequence[Instances], deltas: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the boxes of all proposals and those of their objects, (R, 4) each."""
+        none = deltas.new_zeros(0, self.box_dim)
+        # Proposals of an image without objects carry no gt_boxes; none is foreground.
+        matched = [p.gt_boxes if p.has("gt_boxes") else p.proposal_boxes for p in proposals]
+        source = torch.cat([none, *(p.proposal_boxes.tensor for p in proposals)])
+        return source, torch.cat([none, *(boxes.tensor for boxes in matched)])
 
 
 def fast_rcnn_inference(
@@ -308,8 +354,10 @@ def fast_rcnn_inference_single_image(
     return results[0], kept[0]
 
 
-def flat_size(shape: ShapeSpec) -> int:
+def flat_size(shape: ShapeSpec | int) -> int:
     """Count the values of one region's features."""
+    if isinstance(shape, int):
+        return shape
     return (shape.channels or 0) * (shape.height or 1) * (shape.width or 1)
 
 

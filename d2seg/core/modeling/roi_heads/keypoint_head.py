@@ -158,6 +158,7 @@ def keypoint_rcnn_loss(
     targets, visible = [], []
     for one in instances:
         if len(one):
+            _require_keypoints(one.gt_keypoints.tensor.shape[1], pred_keypoint_logits.shape[1])
             cells, valid = one.gt_keypoints.to_heatmap(one.proposal_boxes.tensor, side)
             targets.append(cells.flatten())
             visible.append(valid.flatten())
@@ -167,6 +168,14 @@ def keypoint_rcnn_loss(
     logits = pred_keypoint_logits.flatten(2).flatten(0, 1)  # [R*K,S*S]
     loss = F.cross_entropy(logits[chosen], torch.cat(targets)[chosen], reduction="sum")
     return loss / (len(chosen) if normalizer is None else normalizer)
+
+
+def _require_keypoints(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(
+            f"Objects are annotated with {found} keypoints, but "
+            f"MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS is {expected}; make them equal."
+        )
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ class BaseMaskRCNNHead(nn.Module):
 
     Args:
         loss_weight: Weight of ``loss_mask``.
-        vis_period: Accepted as in detectron2; models here never draw.
+        vis_period: Accepted as in detectron2; models draw boxes, not masks.
     """
 
     @configurable
@@ -85,6 +85,11 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if not conv_dims:
+            raise ValueError(
+                "MODEL.ROI_MASK_HEAD.NUM_CONV is below 0, but the mask head has at least the "
+                "upsampling (conv_dims needs its channels); set it to 0 or more."
+            )
         channels = input_shape.channels or 0
         self.conv_norm_relus = add_convolutions(
             self, "mask_fcn", channels, conv_dims[:-1], conv_norm

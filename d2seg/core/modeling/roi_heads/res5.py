@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.modeling.backbone.resnet import build_stage
+from d2seg.core.modeling.backbone.blocks import BottleneckBlock
+from d2seg.core.modeling.backbone.resnet import ResNet
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.roi_heads.base import (
@@ -66,19 +67,40 @@ class Res5ROIHeads(ROIHeads):
         """Map config keys to arguments."""
         _check(cfg)
         pooler, _ = build_pooler(cfg, cfg.MODEL.ROI_BOX_HEAD, input_shape)
-        blocks = build_stage(cfg, 5)
-        channels = blocks[-1].out_channels
+        res5, channels = cls._build_res5_block(cfg)
         side = cfg.MODEL.ROI_BOX_HEAD.POOLER_RESOLUTION
         arguments = {
             **super().from_config(cfg, input_shape),
             "in_features": list(cfg.MODEL.ROI_HEADS.IN_FEATURES),
             "pooler": pooler,
-            "res5": nn.Sequential(*blocks),
+            "res5": res5,
             "box_predictor": FastRCNNOutputLayers(cfg, ShapeSpec(channels, height=1, width=1)),
         }
         if cfg.MODEL.MASK_ON:
             arguments["mask_head"] = build_mask_head(cfg, ShapeSpec(channels, side, side))
         return arguments
+
+    @classmethod
+    def _build_res5_block(cls, cfg: Any) -> tuple[nn.Module, int]:
+        """Build ``res5`` and tell its channels; projects override this to change it.
+
+        It is three bottleneck blocks that halve the size, whatever the depth and the dilation of
+        the backbone.
+        """
+        keys = cfg.MODEL.RESNETS
+        channels = 8 * keys.RES2_OUT_CHANNELS
+        blocks = ResNet.make_stage(
+            BottleneckBlock,
+            3,
+            in_channels=channels // 2,
+            out_channels=channels,
+            stride_per_block=[2, 1, 1],
+            bottleneck_channels=8 * keys.NUM_GROUPS * keys.WIDTH_PER_GROUP,
+            num_groups=keys.NUM_GROUPS,
+            norm=keys.NORM,
+            stride_in_1x1=keys.STRIDE_IN_1X1,
+        )
+        return nn.Sequential(*blocks), channels
 
     @property
     def box_pooler(self) -> ROIPooler:
@@ -143,7 +165,11 @@ class Res5ROIHeads(ROIHeads):
         return self.mask_head(regions, instances)
 
     def _region_features(self, features: dict[str, Tensor], boxes: list[Boxes]) -> Tensor:
-        return self.res5(self.pooler([features[name] for name in self.in_features], boxes))
+        return self._shared_roi_transform([features[name] for name in self.in_features], boxes)
+
+    def _shared_roi_transform(self, features: list[Tensor], boxes: list[Boxes]) -> Tensor:
+        # Under detectron2's name: scripts take the features of regions from here.
+        return self.res5(self.pooler(features, boxes))
 
 
 def _check(cfg: Any) -> None:

@@ -12,6 +12,7 @@ from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.roi_heads.base import (
     ROI_HEADS_REGISTRY,
     ROIHeads,
+    build_optional_pooler,
     build_pooler,
     require_ground_truth,
     sampling_metrics,
@@ -35,7 +36,7 @@ class StandardROIHeads(ROIHeads):
         box_head: From pooled regions to box features.
         box_predictor: From box features to classes and boxes.
         mask_in_features: Likewise for masks; None without masks.
-        mask_pooler: Likewise.
+        mask_pooler: Likewise; None to give the mask head the features themselves, by name.
         mask_head: From pooled regions to masks.
         keypoint_in_features: Likewise for keypoints; None without keypoints.
         keypoint_pooler: Likewise.
@@ -108,7 +109,7 @@ class StandardROIHeads(ROIHeads):
     def _init_mask_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         if not cfg.MODEL.MASK_ON:
             return {}
-        pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
+        pooler, shape = build_optional_pooler(cfg, cfg.MODEL.ROI_MASK_HEAD, input_shape)
         return {
             "mask_in_features": list(cfg.MODEL.ROI_HEADS.IN_FEATURES),
             "mask_pooler": pooler,
@@ -119,7 +120,7 @@ class StandardROIHeads(ROIHeads):
     def _init_keypoint_head(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         if not cfg.MODEL.KEYPOINT_ON:
             return {}
-        pooler, shape = build_pooler(cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, input_shape)
+        pooler, shape = build_optional_pooler(cfg, cfg.MODEL.ROI_KEYPOINT_HEAD, input_shape)
         return {
             "keypoint_in_features": list(cfg.MODEL.ROI_HEADS.IN_FEATURES),
             "keypoint_pooler": pooler,
@@ -167,7 +168,7 @@ class StandardROIHeads(ROIHeads):
     ) -> Losses:
         """Compute the losses of sampled proposals, which carry their ground truth."""
         losses = Losses(metrics=sampling_metrics(proposals, self.num_classes))
-        losses.add(self._forward_box(features, proposals, targets))
+        losses.add(self._box_losses(features, proposals, targets))
         losses.add(self._forward_mask(features, proposals))
         losses.add(self._forward_keypoint(features, proposals))
         return losses
@@ -189,12 +190,13 @@ class StandardROIHeads(ROIHeads):
         instances = self._forward_mask(features, instances)
         return self._forward_keypoint(features, instances)
 
-    def _forward_box(
-        self,
-        features: dict[str, Tensor],
-        proposals: list[Instances],
-        targets: list[Instances] | None = None,
+    def _box_losses(
+        self, features: dict[str, Tensor], proposals: list[Instances], targets: list[Instances]
     ) -> Any:
+        # The signatures of the three below are detectron2's: projects override them.
+        return self._forward_box(features, proposals)
+
+    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]) -> Any:
         pooled = self.box_pooler(
             [features[name] for name in self.box_in_features],
             [one.proposal_boxes for one in proposals],
@@ -221,8 +223,9 @@ class StandardROIHeads(ROIHeads):
             boxes = [one.proposal_boxes for one in instances]
         else:
             boxes = [one.pred_boxes for one in instances]
-        pooled = self.mask_pooler([features[name] for name in self.mask_in_features], boxes)
-        return self.mask_head(pooled, instances)
+        return self.mask_head(
+            _pool(self.mask_pooler, features, self.mask_in_features, boxes), instances
+        )
 
     def _forward_keypoint(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
         if not self.keypoint_on:
@@ -233,5 +236,15 @@ class StandardROIHeads(ROIHeads):
             boxes = [one.proposal_boxes for one in instances]
         else:
             boxes = [one.pred_boxes for one in instances]
-        pooled = self.keypoint_pooler([features[name] for name in self.keypoint_in_features], boxes)
-        return self.keypoint_head(pooled, instances)
+        return self.keypoint_head(
+            _pool(self.keypoint_pooler, features, self.keypoint_in_features, boxes), instances
+        )
+
+
+def _pool(
+    pooler: nn.Module | None, features: dict[str, Tensor], names: list[str], boxes: list[Boxes]
+) -> Any:
+    """Pool the named features; without a pooler return them by name."""
+    if pooler is None:
+        return {name: features[name] for name in names}
+    return pooler([features[name] for name in names], boxes)
