@@ -97,14 +97,21 @@ if TYPE_CHECKING or FRAMEWORK == "core":
         launch,
     )
     from d2seg.core.evaluation import (
+        CityscapesInstanceEvaluator,
+        CityscapesSemSegEvaluator,
         COCOEvaluator,
+        COCOPanopticEvaluator,
         DatasetEvaluators,
+        LVISEvaluator,
+        PascalVOCDetectionEvaluator,
+        RotatedCOCOEvaluator,
+        SemSegEvaluator,
         inference_on_dataset,
         print_csv_format,
         verify_results,
     )
     from d2seg.core.evaluation.testing import flatten_results_dict
-    from d2seg.core.modeling import build_model
+    from d2seg.core.modeling import GeneralizedRCNNWithTTA, build_model
     from d2seg.core.modeling.postprocessing import detector_postprocess
     from d2seg.core.solver import build_lr_scheduler, build_optimizer
     from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
@@ -144,14 +151,21 @@ else:
         launch,
     )
     from detectron2.evaluation import (
+        CityscapesInstanceEvaluator,
+        CityscapesSemSegEvaluator,
         COCOEvaluator,
+        COCOPanopticEvaluator,
         DatasetEvaluators,
+        LVISEvaluator,
+        PascalVOCDetectionEvaluator,
+        RotatedCOCOEvaluator,
+        SemSegEvaluator,
         inference_on_dataset,
         print_csv_format,
         verify_results,
     )
     from detectron2.evaluation.testing import flatten_results_dict
-    from detectron2.modeling import build_model
+    from detectron2.modeling import GeneralizedRCNNWithTTA, build_model
     from detectron2.modeling.postprocessing import detector_postprocess
     from detectron2.solver import build_lr_scheduler, build_optimizer
     from detectron2.structures import BitMasks, Boxes, ImageList, Instances
@@ -173,7 +187,10 @@ __all__ = [
     "BitMasks",
     "Boxes",
     "COCOEvaluator",
+    "COCOPanopticEvaluator",
     "CfgNode",
+    "CityscapesInstanceEvaluator",
+    "CityscapesSemSegEvaluator",
     "DatasetCatalog",
     "DatasetEvaluators",
     "DatasetFromList",
@@ -183,16 +200,21 @@ __all__ = [
     "DetectionCheckpointer",
     "EventStorage",
     "FixedSizeCrop",
+    "GeneralizedRCNNWithTTA",
     "HookBase",
     "ImageList",
     "Instances",
+    "LVISEvaluator",
     "MetadataCatalog",
+    "PascalVOCDetectionEvaluator",
     "PathManager",
     "PeriodicCheckpointer",
     "RandomFlip",
     "RepeatFactorTrainingSampler",
     "ResizeScale",
     "ResizeShortestEdge",
+    "RotatedCOCOEvaluator",
+    "SemSegEvaluator",
     "SimpleTrainer",
     "build_augmentation",
     "build_detection_test_loader",

@@ -42,7 +42,7 @@ WRITE_PERIOD = 20
 def evaluate(cfg: CfgNode, model: torch.nn.Module) -> None:
     """Evaluate on every data set of DATASETS.TEST."""
     for name in cfg.DATASETS.TEST:
-        evaluator = build_evaluator(name, Path(cfg.OUTPUT_DIR) / "inference" / name)
+        evaluator = build_evaluator(cfg, name, Path(cfg.OUTPUT_DIR) / "inference" / name)
         loader = build_detection_test_loader(cfg, name)
         print_csv_format(inference_on_dataset(model, loader, evaluator))
 

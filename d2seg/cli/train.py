@@ -1,6 +1,7 @@
 """``d2seg train``: train a model, and evaluate it."""
 
 import argparse
+import os
 
 from d2seg.cli.arguments import add_config_file, add_overrides
 
@@ -14,7 +15,8 @@ examples:
 
 Without a GPU, --num-gpus counts processes on the CPU. A run that was killed goes on with --resume
 from its last checkpoint as if nothing had happened. OUTPUT_DIR gets the checkpoints, config.yaml,
-log.txt, metrics.json (a JSON object a line), TensorBoard files and inference/results.json.
+log.txt, metrics.json (a JSON object a line), TensorBoard files, inference/results.json and a
+page about the last evaluation.
 """
 
 
@@ -45,8 +47,9 @@ def run(args: argparse.Namespace) -> int:
     """Train or evaluate; return the exit code."""
     from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
+    from d2seg.report.training import write_training_reports
     from d2seg.train import run_training
-    from d2seg.train.run import TrainingJob
+    from d2seg.train.run import TrainingJob, prepare_config
 
     job = TrainingJob(args.config_file, tuple(args.opts), args.resume, args.eval_only)
     try:
@@ -59,6 +62,9 @@ def run(args: argparse.Namespace) -> int:
         )
     except (ProcessExitedException, ProcessRaisedException) as error:
         raise ChildProcessError(last_line(str(error))) from error
+    if args.machine_rank == 0 and os.environ.get("RANK", "0") == "0":
+        for page in write_training_reports(prepare_config(job)):
+            print(f"{page}: the last evaluation as a page")
     return 0
 
 

@@ -2,20 +2,31 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from d2seg.core.runtime.files import replace_when_complete
-from d2seg.framework import COCOEvaluator, MetadataCatalog
+from d2seg.framework import (
+    CfgNode,
+    CityscapesInstanceEvaluator,
+    CityscapesSemSegEvaluator,
+    COCOEvaluator,
+    COCOPanopticEvaluator,
+    DatasetEvaluators,
+    LVISEvaluator,
+    MetadataCatalog,
+    PascalVOCDetectionEvaluator,
+    RotatedCOCOEvaluator,
+    SemSegEvaluator,
+)
 
-EVALUATORS = {"coco": COCOEvaluator}
 
-
-def build_evaluator(dataset_name: str, folder: str | Path) -> Any:
+def build_evaluator(cfg: CfgNode, dataset_name: str, folder: str | Path) -> Any:
     """Return the evaluator of a data set, as the ``evaluator_type`` of its metadata says.
 
     Args:
+        cfg: The whole config; the model must suit the data set.
         dataset_name: A registered data set.
         folder: Predictions and results are written there.
 
@@ -23,12 +34,46 @@ def build_evaluator(dataset_name: str, folder: str | Path) -> Any:
         ValueError: There is no evaluator of that type.
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
-    if kind not in EVALUATORS:
+    if kind not in _BUILDERS:
         raise ValueError(
             f"Data set '{dataset_name}' has evaluator_type {kind!r} in its metadata; it must be "
-            f"one of {', '.join(EVALUATORS)} to be evaluated."
+            f"one of {', '.join(_BUILDERS)} to be evaluated."
         )
-    return EVALUATORS[kind](dataset_name, output_dir=str(folder))
+    return _BUILDERS[kind](cfg, dataset_name, str(folder))
+
+
+def _coco(cfg: CfgNode, name: str, folder: str) -> Any:
+    if cfg.MODEL.ANCHOR_GENERATOR.NAME == "RotatedAnchorGenerator":
+        return RotatedCOCOEvaluator(name, output_dir=folder)
+    sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
+    return COCOEvaluator(name, output_dir=folder, kpt_oks_sigmas=sigmas)
+
+
+def _sem_seg(cfg: CfgNode, name: str, folder: str) -> Any:
+    return SemSegEvaluator(name, output_dir=folder)
+
+
+def _panoptic(cfg: CfgNode, name: str, folder: str) -> Any:
+    parts = [COCOPanopticEvaluator(name, folder)] if _gives_panoptic(cfg) else []
+    if MetadataCatalog.get(name).get("json_file", None) is not None:
+        parts.append(_coco(cfg, name, folder))
+    return DatasetEvaluators([_sem_seg(cfg, name, folder), *parts])
+
+
+def _gives_panoptic(cfg: CfgNode) -> bool:
+    is_panoptic = cfg.MODEL.META_ARCHITECTURE == "PanopticFPN"
+    return is_panoptic and cfg.MODEL.PANOPTIC_FPN.COMBINE.ENABLED
+
+
+_BUILDERS: dict[str, Callable[[CfgNode, str, str], Any]] = {
+    "coco": _coco,
+    "coco_panoptic_seg": _panoptic,
+    "sem_seg": _sem_seg,
+    "lvis": lambda cfg, name, folder: LVISEvaluator(name, output_dir=folder),
+    "pascal_voc": lambda cfg, name, folder: PascalVOCDetectionEvaluator(name),
+    "cityscapes_instance": lambda cfg, name, folder: CityscapesInstanceEvaluator(name),
+    "cityscapes_sem_seg": lambda cfg, name, folder: CityscapesSemSegEvaluator(name),
+}
 
 
 def write_results(results: Mapping[str, Any], path: Path) -> None:

@@ -86,7 +86,7 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> Any:
     model = Trainer.build_model(cfg)
     checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    results = Trainer.test(cfg, model)
+    results = Trainer.evaluate_fully(cfg, model)
     if comm.is_main_process():
         write_results(results, Path(cfg.OUTPUT_DIR) / "inference" / "results.json")
         verify_results(cfg, results)

@@ -15,6 +15,7 @@ from d2seg.framework import (
     DatasetFromList,
     DatasetMapper,
     DefaultTrainer,
+    GeneralizedRCNNWithTTA,
     HookBase,
     MetadataCatalog,
     RepeatFactorTrainingSampler,
@@ -188,8 +189,13 @@ class Trainer(DefaultTrainer):
         return self.model if self._average is None else self._average.model
 
     def evaluate(self) -> dict[str, Any]:
-        """Evaluate on ``DATASETS.TEST`` and keep the results in ``OUTPUT_DIR/inference``."""
-        results = self.test(self.cfg, self.evaluated_model())
+        """Evaluate on ``DATASETS.TEST`` and keep the results in ``OUTPUT_DIR/inference``.
+
+        Test-time augmentation takes long and is left for the end.
+        """
+        is_end = self.iter + 1 >= self.max_iter
+        evaluate = self.evaluate_fully if is_end else self.test
+        results = evaluate(self.cfg, self.evaluated_model())
         self._last_eval_results = results
         if comm.is_main_process():
             write_results(results, Path(self.cfg.OUTPUT_DIR) / "inference" / "results.json")
@@ -246,7 +252,22 @@ class Trainer(DefaultTrainer):
     @classmethod
     def build_evaluator(cls, cfg: CfgNode, dataset_name: str) -> Any:
         """Return the evaluator that the data set's metadata asks for."""
-        return build_evaluator(dataset_name, Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+        return build_evaluator(cfg, dataset_name, Path(cfg.OUTPUT_DIR) / "inference" / dataset_name)
+
+    @classmethod
+    def evaluate_fully(cls, cfg: CfgNode, model: nn.Module) -> dict[str, Any]:
+        """Evaluate, with ``TEST.AUG.ENABLED`` a second time with test-time augmentation.
+
+        Returns:
+            What `test` returns; tasks of the second time end in ``_TTA``.
+        """
+        results = dict(cls.test(cfg, model))
+        if cfg.TEST.AUG.ENABLED:
+            logger.info("Evaluating with test-time augmentation ...")
+            plain = getattr(model, "module", model)  # of a parallel one
+            augmented = cls.test(cfg, GeneralizedRCNNWithTTA(cfg, plain))
+            results.update({f"{task}_TTA": metrics for task, metrics in augmented.items()})
+        return results
 
 
 def _class_names(cfg: CfgNode) -> list[str]:
