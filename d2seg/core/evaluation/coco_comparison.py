@@ -70,7 +70,9 @@ def require_known_images(coco_api: COCO, results: list[dict[str, Any]]) -> None:
     if unknown:
         raise InvalidArgumentError(
             f"There are predictions for {len(unknown)} image(s) that the annotation file does not "
-            f"list, such as image id {min(unknown, key=str)}."
+            f"list, such as image id {min(unknown, key=str)}. If it was written for a data set "
+            "that has changed since (<name>_coco_format.json), allow_cached_coco=False writes it "
+            "anew."
         )
 
 

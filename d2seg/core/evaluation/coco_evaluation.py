@@ -73,7 +73,7 @@ class COCOEvaluator(DatasetEvaluator):
             max_dets_per_image: How many boxes or masks of an image count, best first; 100 when
                 None. Keypoints always count 20, as COCO has it.
             use_fast_impl: Measure with the package faster-coco-eval where it is installed; the
-                numbers are the same.
+                numbers are the same but for the rounding of their 16th digit.
             kpt_oks_sigmas: For each keypoint how far annotators disagree; empty for COCO's 17.
             allow_cached_coco: Use ``<dataset_name>_coco_format.json`` in the output folder, written
                 for a data set without annotation file, if it is there already.
@@ -97,13 +97,14 @@ class COCOEvaluator(DatasetEvaluator):
         self._max_dets = max_dets_per_image or _DEFAULT_MAX_DETS
         self._use_fast_impl = use_fast_impl
         self._kpt_oks_sigmas = tuple(kpt_oks_sigmas)
-        self._cpu_device = _CPU
-        self._logger = logger
         self._metadata = MetadataCatalog.get(dataset_name)
         self._coco_api = load_truth(self._metadata, output_dir, allow_cached_coco)
         self._do_evaluation = "annotations" in self._coco_api.dataset
         self._predictions: list[dict[str, Any]] = []
         self._results: OrderedDict[str, dict[str, float]] = OrderedDict()
+        # For classes derived from this one, which programs written for detectron2 bring along.
+        self._cpu_device = _CPU
+        self._logger = logger
 
     def reset(self) -> None:
         """Forget all predictions."""
@@ -116,11 +117,19 @@ class COCOEvaluator(DatasetEvaluator):
             inputs: One dict per image, with its ``image_id``.
             outputs: One dict per image, with ``instances`` or ``proposals``, or both, in pixels of
                 the original image.
+
+        Raises:
+            KeyError: An image has no ``image_id``.
         """
         for image, output in zip(inputs, outputs, strict=True):
+            if "image_id" not in image:
+                raise KeyError(
+                    f"An image of data set '{self._metadata.name}' has no image_id; its dict has "
+                    f"{', '.join(image)}. Let the data set's function give each image one."
+                )
             prediction = {"image_id": image["image_id"]}
             if "instances" in output:
-                instances = output["instances"]
+                instances = output["instances"].to(_CPU)
                 prediction["instances"] = self.instances_to_json(instances, image["image_id"])
             if "proposals" in output:
                 prediction["proposals"] = output["proposals"].to(_CPU)

@@ -2,8 +2,10 @@
 
 import contextlib
 import io
+import logging
 import os
 
+import pycocotools.mask as mask_util
 from pycocotools.coco import COCO
 
 from d2seg.core.data.catalog import Metadata
@@ -11,6 +13,8 @@ from d2seg.core.data.datasets.coco_export import convert_to_coco_json
 from d2seg.core.runtime.files import PathManager
 
 __all__ = ["dataset_category_ids", "load_truth"]
+
+logger = logging.getLogger(__name__)
 
 
 def load_truth(
@@ -22,6 +26,10 @@ def load_truth(
         metadata: Of the data set.
         output_dir: The folder for ``<name>_coco_format.json``.
         allow_cached: Use this file if it is there already.
+
+    Returns:
+        The annotations. Where a file of one's own left out ``iscrowd`` it is 0, where it left out
+        ``area`` it is that of the mask or else of the box.
 
     Raises:
         ValueError: It has no annotation file, and there is no folder to write one to.
@@ -43,7 +51,25 @@ def load_truth(
             f"There is no annotation file '{json_file}' (of data set '{metadata.name}')."
         )
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools reports the time it took
-        return COCO(path)
+        coco_api = COCO(path)
+    _complete(coco_api, json_file)
+    return coco_api
+
+
+def _complete(coco_api: COCO, json_file: str) -> None:
+    """Add what pycocotools cannot do without, and files written by hand often lack."""
+    without_area = [a for a in coco_api.anns.values() if "area" not in a]
+    for annotation in coco_api.anns.values():
+        annotation.setdefault("iscrowd", 0)
+    for annotation in without_area:
+        if annotation.get("segmentation"):
+            annotation["area"] = float(mask_util.area(coco_api.annToRLE(annotation)))
+        else:
+            annotation["area"] = float(annotation["bbox"][2] * annotation["bbox"][3])
+    if without_area:
+        logger.warning(
+            "%d annotations of '%s' have no area; it is computed.", len(without_area), json_file
+        )
 
 
 def dataset_category_ids(metadata: Metadata, coco_api: COCO) -> dict[int, int]:

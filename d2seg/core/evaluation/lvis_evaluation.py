@@ -62,8 +62,6 @@ class LVISEvaluator(COCOEvaluator):
         self._max_dets = max_dets_per_image
         if self._do_evaluation:
             self._require_lvis_format()
-        for annotation in self._coco_api.anns.values():
-            annotation.setdefault("iscrowd", 0)
 
     def _require_lvis_format(self) -> None:
         for image in self._coco_api.imgs.values():

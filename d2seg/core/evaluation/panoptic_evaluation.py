@@ -104,6 +104,9 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         if not parts:
             return {}
         self._write([prediction for part in parts for prediction in part[1]])
+        if "annotations" not in self._truth:
+            logger.info("'%s' has no annotations; not evaluated.", self._metadata.name)
+            return {}
         num_images, num_annotated = sum(part[2] for part in parts), len(self._annotations)
         if num_images != num_annotated:
             logger.warning(
@@ -111,8 +114,6 @@ class COCOPanopticEvaluator(DatasetEvaluator):
                 num_images,
                 num_annotated,
             )
-        if "annotations" not in self._truth:
-            return {}
         is_thing = {c["id"]: bool(c["isthing"]) for c in self._truth["categories"]}
         metrics = panoptic_quality(add_tallies(part[0] for part in parts), is_thing)
         logger.info("panoptic_seg:\n%s", metrics_table(metrics))

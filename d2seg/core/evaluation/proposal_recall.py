@@ -68,7 +68,7 @@ def evaluate_box_proposals(
         overlaps.append(_best_overlaps(_best_proposals(prediction["proposals"], limit), truth))
     gt_overlaps = torch.cat(overlaps).sort().values
     # [T,G] to [T]; no objects give nan
-    recalls = (gt_overlaps[None] >= thresholds[:, None]).float().mean(dim=1)
+    recalls = (gt_overlaps[None] >= thresholds[:, None]).double().mean(dim=1)
     return {
         "ar": recalls.mean(),
         "recalls": recalls,

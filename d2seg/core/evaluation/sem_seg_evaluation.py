@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from d2seg.core.data.catalog import DatasetCatalog, Metadata, MetadataCatalog
+from d2seg.core.data.errors import InvalidArgumentError
 from d2seg.core.data.images import read_image
 from d2seg.core.evaluation.coco_json import encode_mask, write_json
 from d2seg.core.evaluation.collect import collect
@@ -190,13 +191,15 @@ class SemSegEvaluator(DatasetEvaluator):
 
 def _class_names(metadata: Metadata, num_classes: int | None) -> list[str]:
     names = metadata.get("stuff_classes")
+    if names is None and num_classes is not None:
+        return [str(index) for index in range(num_classes)]
     if names is None:
         raise ValueError(
             f"Data set '{metadata.name}' has no `stuff_classes` in its metadata; set them to the "
-            "names of its semantic classes."
+            "names of its semantic classes, or give num_classes."
         )
     if num_classes not in (None, len(names)):
-        raise ValueError(
+        raise InvalidArgumentError(
             f"Data set '{metadata.name}' has {len(names)} stuff_classes, but num_classes is "
             f"{num_classes}; leave num_classes out."
         )

@@ -196,6 +196,26 @@ def test_class_names_of_the_metadata_go_before_those_of_the_file(dataset: str) -
     assert bbox["AP-Kern"] == pytest.approx(100 * 51 / 101)
 
 
+def test_annotations_without_area_and_crowd_are_completed(
+    dataset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = Path(MetadataCatalog.get(dataset).json_file)
+    content = json.loads(file.read_text())
+    for one in content["annotations"]:
+        del one["area"], one["iscrowd"]
+    del content["annotations"][0]["segmentation"]
+    file.write_text(json.dumps(content))
+    metrics = evaluate(COCOEvaluator(dataset, ["bbox"]), perfect())["bbox"]
+    assert metrics["APs"] == metrics["APm"] == pytest.approx(100.0)
+    assert "3 annotations of " in caplog.text
+
+
+def test_images_without_an_id(dataset: str) -> None:
+    evaluator = COCOEvaluator(dataset)
+    with pytest.raises(KeyError, match="has no image_id; its dict has file_name, height"):
+        evaluator.process([{"file_name": "a", "height": 9}], [{"instances": detections([], [])}])
+
+
 def test_what_was_processed_is_kept_for_torch_load(dataset: str, tmp_path: Path) -> None:
     evaluate(COCOEvaluator(dataset, output_dir=tmp_path / "out"), perfect())
     kept = torch.load(tmp_path / "out/instances_predictions.pth")

@@ -142,6 +142,15 @@ def test_images_that_were_not_predicted_are_reported(
     assert "0 images were predicted, 1 are annotated" in caplog.text
 
 
+def test_without_annotations_predictions_are_only_written(dataset: str, tmp_path: Path) -> None:
+    file = Path(MetadataCatalog.get(dataset).panoptic_json)
+    content = json.loads(file.read_text())
+    del content["annotations"]
+    file.write_text(json.dumps(content))
+    assert evaluate(COCOPanopticEvaluator(dataset, tmp_path / "out"), PREDICTED) == {}
+    assert len(json.loads((tmp_path / "out/predictions.json").read_text())["annotations"]) == 1
+
+
 def test_ids_are_base_256_numbers_of_colours(tmp_path: Path) -> None:
     assert rgb_from_ids(np.array([[5 + 256 * 6 + 256**2 * 7]])).tolist() == [[[5, 6, 7]]]
     assert ids_from_rgb(rgb_from_ids(TRUTH)).tolist() == TRUTH.tolist()

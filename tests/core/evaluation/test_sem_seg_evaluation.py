@@ -83,6 +83,15 @@ def test_predictions_are_written_with_the_ids_of_the_data_set(dataset: str, tmp_
     np.testing.assert_array_equal(decoded, PREDICTED == 2)
 
 
+def test_classes_without_names_are_numbered(dataset: str, caplog: pytest.LogCaptureFixture) -> None:
+    del MetadataCatalog.get(dataset).stuff_classes
+    with pytest.raises(ValueError, match="no `stuff_classes` .*, or give num_classes"):
+        SemSegEvaluator(dataset)
+    metrics = evaluate(SemSegEvaluator(dataset, num_classes=4), PREDICTED)
+    assert metrics["IoU-0"] == pytest.approx(50)
+    assert "num_classes and ignore_label are deprecated" in caplog.text
+
+
 def test_a_loading_function_may_replace_the_file(dataset: str) -> None:
     evaluator = SemSegEvaluator(
         dataset, sem_seg_loading_fn=lambda name, dtype: PREDICTED.astype(dtype)
