@@ -59,6 +59,7 @@ setup(
             "omegaconf",
             "pytest",
             "ruff",
+            "scipy",
             "setuptools>=70.1",
             "types-PyYAML",
         ],
