@@ -73,7 +73,8 @@ def _register_panoptic(name: str, entry: dict[str, str], keypoints: bool) -> Non
         "thing_dataset_id_to_contiguous_id": {one["id"]: i for i, one in enumerate(things)},
         # In the label maps all things are class 0.
         "stuff_classes": ["things", *(category["name"] for category in stuff)],
-        "stuff_dataset_id_to_contiguous_id": {one["id"]: i for i, one in enumerate(stuff, start=1)},
+        "stuff_dataset_id_to_contiguous_id": {0: 0}
+        | {one["id"]: i for i, one in enumerate(stuff, start=1)},
     }
     register_coco_panoptic_separated(
         name,

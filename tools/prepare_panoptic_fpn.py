@@ -38,7 +38,7 @@ def label_of_category(categories: Sequence[dict[str, Any]]) -> dict[int, int]:
     stuff = sorted(category["id"] for category in categories if not category["isthing"])
     if len(stuff) >= UNLABELED:
         raise ValueError(
-            f"Label maps have room for {UNLABELED - 1} stuff categories, not {len(stuff)}."
+            f"Label maps have room for {UNLABELED - 1} categories of stuff, not {len(stuff)}."
         )
     labels = {category["id"]: THING for category in categories}
     return {**labels, **{id_: label for label, id_ in enumerate(stuff, start=1)}}

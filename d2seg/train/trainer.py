@@ -95,6 +95,10 @@ class Trainer(DefaultTrainer):
             amp=cfg.SOLVER.AMP.ENABLED,
             nan_guard=cfg.TRAIN.NAN_GUARD,
         )
+        if cfg.TEST.AUG.ENABLED and cfg.DATASETS.TEST:
+            GeneralizedRCNNWithTTA(
+                cfg, self.model
+            )  # refuses an unsuitable model now, not at the end
         self._classes = ClassNames(_class_names(cfg))
         self.checkpointer.add_checkpointable("classes", self._classes)
 
@@ -259,15 +263,24 @@ class Trainer(DefaultTrainer):
         """Evaluate, with ``TEST.AUG.ENABLED`` a second time with test-time augmentation.
 
         Returns:
-            What `test` returns; tasks of the second time end in ``_TTA``.
+            What `test` returns. Tasks of the second time end in ``_TTA``; its predictions are in
+            ``OUTPUT_DIR/TTA``.
         """
         results = dict(cls.test(cfg, model))
-        if cfg.TEST.AUG.ENABLED:
-            logger.info("Evaluating with test-time augmentation ...")
-            plain = getattr(model, "module", model)  # of a parallel one
-            augmented = cls.test(cfg, GeneralizedRCNNWithTTA(cfg, plain))
-            results.update({f"{task}_TTA": metrics for task, metrics in augmented.items()})
-        return results
+        if not cfg.TEST.AUG.ENABLED:
+            return results
+        logger.info("Evaluating with test-time augmentation ...")
+        apart = cfg.clone()
+        apart.defrost()
+        apart.OUTPUT_DIR = str(Path(cfg.OUTPUT_DIR) / "TTA")
+        augmented = cls.test(apart, GeneralizedRCNNWithTTA(cfg, model))
+        if len(cfg.DATASETS.TEST) == 1:
+            return {**results, **_renamed(augmented)}
+        return {name: {**results[name], **_renamed(augmented[name])} for name in results}
+
+
+def _renamed(results: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{task}_TTA": metrics for task, metrics in results.items()}
 
 
 def _class_names(cfg: CfgNode) -> list[str]:

@@ -199,6 +199,29 @@ def test_evaluation_alone_gives_the_same_results(write_config: WriteConfig, tmp_
     assert json.loads(path.read_text()) == trained
 
 
+def test_test_time_augmentation_is_a_second_evaluation(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    train(
+        write_config(
+            TEST__AUG={"ENABLED": True, "MIN_SIZES": [96, 128], "FLIP": True},
+            MODEL__ROI_HEADS__NUM_CLASSES=1,
+            INPUT__MIN_SIZE_TEST=128,
+        ),
+        "MODEL.WEIGHTS",
+        "d2seg://nuclei.safetensors",
+        eval_only=True,
+    )
+    run = tmp_path / "run"
+    results = json.loads((run / "inference" / "results.json").read_text())
+    assert list(results) == ["bbox", "segm", "bbox_TTA", "segm_TTA"]
+    assert results["segm"]["AP"] > 10
+    assert results["segm_TTA"]["AP"] > results["segm"]["AP"] - 5
+    assert results["segm_TTA"] != results["segm"]
+    for folder in (run, run / "TTA"):
+        assert (folder / "inference" / VALIDATION / "coco_instances_results.json").is_file()
+
+
 def test_half_precision_trains(write_config: WriteConfig, tmp_path: Path) -> None:
     train(write_config(SOLVER__AMP__ENABLED=True, DATASETS__TEST=[]))
     state = torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)
@@ -225,13 +248,17 @@ def test_other_classes_cannot_be_resumed(write_config: WriteConfig, tmp_path: Pa
         ({"TRAIN__VALIDATION_LOSS": True}, "VALIDATION_LOSS needs TEST.EVAL_PERIOD"),
         ({"TRAIN__EMA_DECAY": 1.5}, "EMA_DECAY is 1.5, but must be"),
         ({"DATASETS__TRAIN": []}, "DATASETS.TRAIN is empty"),
+        (
+            {"TEST__AUG__ENABLED": True, "MODEL__META_ARCHITECTURE": "ProposalNetwork"},
+            "[Tt]est-time augmentation",
+        ),
         ({"DATALOADER__SAMPLER_TRAIN": "Best"}, "SAMPLER_TRAIN is .*found 'Best'"),
     ],
 )
 def test_bad_keys_are_told_before_the_training(
     write_config: WriteConfig, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         train(write_config(**changes))
 
 
