@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from d2seg.config import add_d2seg_config
+from d2seg.config import add_d2seg_config, load_config
 from d2seg.datasets import fill_num_classes, register_datasets, thing_classes
 from d2seg.framework import (
     CfgNode,
@@ -115,3 +115,10 @@ def test_files_without_categories(cfg: CfgNode, tmp_path: Path) -> None:
     cfg.DATASETS.TEST = ()
     with pytest.raises(ValueError, match="NUM_CLASSES is -1, .* DATASETS.TEST are empty"):
         fill_num_classes(cfg)
+
+
+def test_the_shipped_training_config_declares_its_data() -> None:
+    shipped = load_config("nuclei.yaml")
+    assert set(shipped.DATASETS.REGISTER) == {*shipped.DATASETS.TRAIN, *shipped.DATASETS.TEST}
+    with pytest.raises(FileNotFoundError, match=r"nuclei_train.json: there is no file 'datasets/"):
+        register_datasets(shipped)
