@@ -85,9 +85,8 @@ def read_dataset(
 
 def read_image(position: int, entry: dict[str, Any], complain: Complain) -> ImageRecord | None:
     """Read an entry of ``images``; None if its id or file name is unusable."""
-    image_id, name = entry.get("id"), file_name(entry)
-    if not is_id(image_id):
-        complain(MALFORMED, f"has the id {excerpt(image_id)}; a whole number is expected.")
+    image_id, name = read_id(entry, "id", complain), file_name(entry)
+    if image_id is None:
         return None
     if not isinstance(name, str) or not name:
         complain(MALFORMED, f"has the file_name {excerpt(name)}; the name of a file is expected.")
@@ -100,9 +99,8 @@ def read_category(
     position: int, entry: dict[str, Any], complain: Complain
 ) -> CategoryRecord | None:
     """Read an entry of ``categories``; None if its id is unusable."""
-    category_id, name = entry.get("id"), entry.get("name")
-    if not is_whole(category_id):
-        complain(MALFORMED, f"has the id {excerpt(category_id)}; a whole number is expected.")
+    category_id, name = read_whole(entry, "id", complain), entry.get("name")
+    if category_id is None:
         return None
     if not isinstance(name, str) or not name:
         complain(MALFORMED, f"has the name {excerpt(name)}; a text is expected.")
@@ -118,18 +116,11 @@ def read_annotation(
     position: int, entry: dict[str, Any], complain: Complain
 ) -> AnnotationRecord | None:
     """Read an entry of ``annotations``; None if it names no image or no category."""
-    image_id, category_id = entry.get("image_id"), entry.get("category_id")
-    if not is_id(image_id) or not is_whole(category_id):
-        complain(
-            MALFORMED,
-            f"has the image_id {excerpt(image_id)} and the category_id {excerpt(category_id)}; "
-            "whole numbers are expected.",
-        )
+    image_id = read_id(entry, "image_id", complain)
+    category_id = read_whole(entry, "category_id", complain)
+    own_id = read_whole(entry, "id", complain)
+    if image_id is None or category_id is None:
         return None
-    own_id = entry.get("id")
-    if not is_whole(own_id):
-        complain(MALFORMED, f"has the id {excerpt(own_id)}; evaluation needs a whole number.")
-        own_id = None
     bbox = numbers_of(entry, "bbox", complain, required=True)
     if bbox is not None and len(bbox) != 4:
         complain(MALFORMED, f"has the bbox {excerpt(bbox)}; x, y, width, height are expected.")
@@ -165,6 +156,21 @@ def read_segmentation(value: Any, complain: Complain) -> list[list[float]] | dic
         complain(NOT_FINITE, "has NaN or infinity in its segmentation.")
         return None
     return value
+
+
+def read_id(entry: dict[str, Any], key: str, complain: Complain) -> Id | None:
+    """Return the id of an image: a whole number, or a text."""
+    value = entry.get(key)
+    return value if is_id(value) else read_whole(entry, key, complain)
+
+
+def read_whole(entry: dict[str, Any], key: str, complain: Complain) -> int | None:
+    """Return a whole number; one with a fraction of 0 is taken, but complained of."""
+    value = entry.get(key)
+    if is_whole(value):
+        return value
+    complain(MALFORMED, f"has the {key} {excerpt(value)}; a whole number is expected.")
+    return int(value) if isinstance(value, float) and value.is_integer() else None
 
 
 def numbers_of(
@@ -249,11 +255,11 @@ def _require_sections(content: Any, json_file: str) -> tuple[dict[str, Any] | No
 
 
 def _read_side(entry: dict[str, Any], side: str, complain: Complain) -> int | None:
-    value = entry.get(side)
-    if is_whole(value) and value > 0:
-        return value
-    complain(MALFORMED, f"has the {side} {excerpt(value)}; a number of pixels is expected.")
-    return None
+    value = read_whole(entry, side, complain)
+    if value is not None and value <= 0:
+        complain(MALFORMED, f"has the {side} {value}; a number of pixels is expected.")
+        return None
+    return value
 
 
 def _read_rle(value: dict[str, Any], complain: Complain) -> dict[str, Any] | None:

@@ -10,6 +10,8 @@ from d2seg.cli.arguments import add_overrides
 
 if TYPE_CHECKING:
     from d2seg.check_data import Finding, Report
+    from d2seg.check_data.configs import DatasetFiles
+    from d2seg.framework import CfgNode
 
 EPILOG = """\
 Findings are errors (training or evaluation stops, or learns something wrong), warnings (probably
@@ -67,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     _require_consistent(args)
     reports, between = _check_config(args) if args.config_file else ([_check_json(args)], [])
     for report in reports:
-        print_findings(report.findings, report.name)
+        print_findings(report.findings, report.name if len(reports) > 1 else "")
     print_findings(between, "between the data sets")
     for report in reports:
         print(report.conclusion())
@@ -77,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
         page = write_data_page(args.output, reports, between, args.max_pictures)
         print(f"{page}: pictures of the worst images; findings.json beside it lists everything")
     if args.fix:
-        reports = [_fix(args, reports)]
+        reports = [_fix(args.fix, reports[0])]
     passed = all(report.passed for report in reports)
     return 0 if passed and not any(f.severity == "error" for f in between) else 1
 
@@ -92,10 +94,12 @@ def print_findings(findings: Sequence["Finding"], title: str) -> None:
 
     console, kinds = Console(), group_by_kind(findings)
     if not console.is_terminal:
+        if title and kinds:
+            print(f"{title}:")
         for kind in kinds:
             print(f"{kind.severity}: {kind.kind}: {kind.number}. {kind.example}")
     elif kinds:
-        table = Table("", "found", title=Text(title), show_edge=False, title_justify="left")
+        table = Table("", "found", title=Text(title) if title else None, show_edge=False, title_justify="left")
         table.add_column("count", justify="right")
         table.add_column("images", justify="right")
         table.add_column("example", ratio=1)
@@ -106,20 +110,15 @@ def print_findings(findings: Sequence["Finding"], title: str) -> None:
         console.print(table)
 
 
-def _fix(args: argparse.Namespace, reports: list["Report"]) -> "Report":
+def _fix(path: Path, report: "Report") -> "Report":
     """Write the corrected copy, and say what was changed and what is left; return its report."""
     from d2seg.check_data import write_corrected
 
-    if len(reports) != 1:
-        raise ValueError(
-            f"--fix writes one file, but there are {len(reports)} data sets; give --json and "
-            "--images."
-        )
-    corrected, lines = write_corrected(reports[0], args.fix)
-    print(f"{args.fix}: a corrected copy")
+    corrected, lines = write_corrected(report, path)
+    print(f"{path}: a corrected copy")
     for line in lines or ["nothing had to be changed"]:
         print(f"    {line}")
-    print_findings(corrected.findings, f"left in {args.fix}")
+    print_findings(corrected.findings, f"left in {path}")
     print(corrected.conclusion())
     return corrected
 
@@ -153,22 +152,34 @@ def _check_json(args: argparse.Namespace) -> "Report":
 
 def _check_config(args: argparse.Namespace) -> tuple[list["Report"], list["Finding"]]:
     from d2seg.check_data import check_dataset, compare_datasets
-    from d2seg.check_data.configs import datasets_of, expectations
+    from d2seg.check_data.configs import expectations
     from d2seg.cli.progress import track
     from d2seg.config import load_config
     from d2seg.datasets import register_datasets
 
     cfg = load_config(args.config_file, args.opts)
     register_datasets(cfg)
+    datasets = _datasets_in_coco_format(cfg)
+    if args.fix and len(datasets) > 1:
+        raise ValueError(
+            f"--fix writes one file, but the config has {len(datasets)} data sets; give --json and "
+            "--images."
+        )
     reports = []
-    for name, json_file, image_root in datasets_of(cfg):
-        if not json_file:
-            print(f"{name}: left out, it is not in COCO's format.")
-            continue
+    for name, json_file, image_root in datasets:
         expected = expectations(cfg, is_trained=name in cfg.DATASETS.TRAIN)
         reports.append(check_dataset(json_file, image_root, expected, args.decode, name, track))
-    if not reports:
-        raise ValueError(
-            "No data set of the config is in COCO's format; there is nothing to check."
-        )
     return reports, compare_datasets(reports, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, track)
+
+
+def _datasets_in_coco_format(cfg: "CfgNode") -> list["DatasetFiles"]:
+    from d2seg.check_data.configs import datasets_of
+
+    datasets = datasets_of(cfg)
+    for dataset in datasets:
+        if not dataset.json_file:
+            print(f"{dataset.name}: left out, it is not in COCO's format.")
+    kept = [dataset for dataset in datasets if dataset.json_file]
+    if not kept:
+        raise ValueError("No data set of the config is in COCO's format; nothing can be checked.")
+    return kept

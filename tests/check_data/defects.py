@@ -109,6 +109,15 @@ FIXABLE: dict[str, tuple[Seed, str, str]] = {
     "width as text": (change("images", 0, width="60"), ERROR, "malformed entry"),
     "category without name": (remove("categories", 0, "name"), ERROR, "malformed entry"),
     "annotation without image": (remove("annotations", 0, "image_id"), ERROR, "malformed entry"),
+    "numbers with a fraction": (
+        both(
+            change("images", 0, id=1.0, width=60.0),
+            change("categories", 0, id=1.0),
+            change("annotations", 0, id=1.0, image_id=1.0, category_id=1.0),
+        ),
+        ERROR,
+        "malformed entry",
+    ),
     "annotation without id": (remove("annotations", 0, "id"), ERROR, "malformed entry"),
     "no box": (remove("annotations", 0, "bbox"), ERROR, "malformed entry"),
     "box of three": (change("annotations", 0, bbox=[1, 2, 3]), ERROR, "malformed entry"),

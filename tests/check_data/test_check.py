@@ -66,6 +66,14 @@ def test_a_missing_folder_is_named(folder: DataFolder) -> None:
         check_dataset(str(folder.json), str(folder.images / "nowhere"))
 
 
+def test_the_wrong_folder_is_one_finding(folder: DataFolder) -> None:
+    for path in folder.images.iterdir():
+        path.unlink()
+    (finding,) = folder.check().findings
+    assert finding.kind == "all files missing"
+    assert finding.sentence.startswith("None of 3 images, such as 'a.png', is in '")
+
+
 def test_lvis_knows_no_crowds(folder: DataFolder) -> None:
     del folder.annotation()["iscrowd"]
     folder.content["images"][0]["neg_category_ids"] = [2]

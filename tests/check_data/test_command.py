@@ -224,7 +224,7 @@ def test_one_file_is_written_for_one_data_set(
     config = write_config(tmp_path, train_four=train, test_four=test)
     target = tmp_path / "corrected.json"
     assert cli.main(["check-data", "--config-file", config, "--fix", str(target)]) == 1
-    assert "--fix writes one file, but there are 2 data sets" in capsys.readouterr().err
+    assert "--fix writes one file, but the config has 2 data sets" in capsys.readouterr().err
     assert not target.exists()
 
 

@@ -168,6 +168,25 @@ def test_what_only_a_person_can_decide_is_refused(folder: DataFolder) -> None:
     assert not folder.json.with_name("corrected.json").exists()
 
 
+def test_nothing_is_written_if_nothing_is_left(folder: DataFolder) -> None:
+    for path in folder.images.iterdir():
+        path.unlink()
+    with pytest.raises(ValueError, match="No image could be kept, so nothing is written; is '"):
+        correct(folder)
+
+
+def test_numbers_with_a_fraction_of_zero_become_whole(folder: DataFolder) -> None:
+    original = json.loads(json.dumps(folder.content))
+    folder.content["images"][0].update(id=1.0, width=60.0)
+    folder.content["categories"][0]["id"] = 1.0
+    folder.annotation(id=1.0, image_id=1.0, category_id=1.0)
+    content, lines = correct(folder)
+    assert json.dumps(content) == json.dumps(original)
+    assert lines == [
+        "whole numbers written without a fraction: 3 (such as category 1)",
+    ]
+
+
 def test_boxes_of_another_format_are_refused(folder: DataFolder) -> None:
     boxes_as(lambda box: [value / 60 for value in box])(folder)
     with pytest.raises(ValueError, match="fractions of the image, not pixels. Convert the boxes"):

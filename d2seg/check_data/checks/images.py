@@ -22,6 +22,13 @@ def check_file_names(data: Dataset, expected: Expectations) -> Iterator[Finding]
 
 def check_files(data: Dataset, expected: Expectations) -> Iterator[Finding]:
     """Find files that are missing or damaged."""
+    if len(data.files) > 1 and not any(facts.is_there for facts in data.files.values()):
+        first = data.images[0].file_name
+        sentence = (
+            f"None of {len(data.files)} images, such as '{first}', is in '{data.image_root}'."
+        )
+        yield Finding("error", "all files missing", f"{sentence} Is it the right folder?")
+        return
     for image, facts in _with_facts(data):
         if not facts.is_there:
             sentence = f"is not in '{data.image_root}'."

@@ -59,7 +59,7 @@ def correct(content: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], Cha
         The corrected content, and what was changed.
 
     Raises:
-        ValueError: What is wrong can only be decided by a person.
+        ValueError: What is wrong can only be decided by a person, or nothing is left.
     """
     for finding in check_box_format(data, NOTHING_EXPECTED):
         raise ValueError(f"{finding.sentence} Convert the boxes first; then correct the rest.")
@@ -67,6 +67,11 @@ def correct(content: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], Cha
     _tell_malformed(content, data, changes)
     categories = correct_categories(data, content["categories"], changes)
     images, fates = correct_images(data, content["images"], changes)
+    if not images:
+        raise ValueError(
+            f"No image could be kept, so nothing is written; is '{data.image_root}' the folder of "
+            "the images?"
+        )
     annotations = correct_annotations(data, content["annotations"], fates, changes)
     corrected = {"images": images, "categories": categories, "annotations": annotations}
     return {**content, **corrected}, changes

@@ -7,12 +7,13 @@ from itertools import count
 from d2seg.check_data import geometry
 from d2seg.check_data.checks.boxes import area_fits, expected_area
 from d2seg.check_data.checks.keypoints import VISIBILITIES, count_labelled, keypoint_numbers
-from d2seg.check_data.corrections.changes import Changes, DroppedError, Entry
+from d2seg.check_data.corrections.changes import WHOLE, Changes, DroppedError, Entry, has_fractions
 from d2seg.check_data.corrections.images import KeptImage
 from d2seg.check_data.corrections.masks import correct_segmentation
 from d2seg.check_data.corrections.orientation import turn_annotation
 from d2seg.check_data.findings import Id
 from d2seg.check_data.outlines import measure_outline
+from d2seg.check_data.reading import is_whole
 from d2seg.check_data.records import AnnotationRecord, Dataset
 
 
@@ -37,7 +38,8 @@ def correct_annotations(
         name = f"annotation {record.id}"
         try:
             fate = _fate_of(data, record, fates)
-            entry = {**entries[record.position], "image_id": fate.id}
+            ids = {"id": record.id, "image_id": fate.id, "category_id": record.category_id}
+            entry = {**entries[record.position], **ids}
             done = list(_correct(entry, record, fate, numbers.get(record.category_id, 0)))
             if fate.turned is not None:
                 entry = turn_annotation(entry, fate.turned.orientation, fate.turned.stored_hw)
@@ -45,6 +47,8 @@ def correct_annotations(
         except DroppedError as error:
             changes.add(f"annotations dropped: {error}", name)
             continue
+        if has_fractions(entries[record.position]):
+            done.append(WHOLE)
         for what in done:
             changes.add(what, name)
         kept.append(entry)
@@ -132,15 +136,15 @@ def _drop_if_seen(entry: Entry, seen: set[str]) -> None:
 
 def _renumber(entries: list[Entry], changes: Changes) -> None:
     """Give an id of its own to each entry that has none, 0, or that of an earlier one."""
-    own_ids = [entry["id"] for entry in entries if is_usable_id(entry.get("id"))]
+    own_ids = {entry["id"] for entry in entries if _is_usable_id(entry.get("id"))}
     free, taken = count(max(own_ids, default=0) + 1), set()
     for entry in entries:
-        if not is_usable_id(entry.get("id")) or entry["id"] in taken:
+        if entry.get("id") not in own_ids or entry["id"] in taken:
             old, entry["id"] = entry.get("id"), next(free)
             changes.add("annotation ids renumbered", f"{old}, now {entry['id']}")
         taken.add(entry["id"])
 
 
-def is_usable_id(value: object) -> bool:
+def _is_usable_id(value: object) -> bool:
     """Tell whether evaluation can work with an annotation id."""
-    return type(value) is int and value != 0
+    return is_whole(value) and value != 0

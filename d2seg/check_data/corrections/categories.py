@@ -1,6 +1,6 @@
 """Categories corrected."""
 
-from d2seg.check_data.corrections.changes import Changes, Entry
+from d2seg.check_data.corrections.changes import WHOLE, Changes, Entry, has_fractions
 from d2seg.check_data.records import Dataset
 
 
@@ -17,11 +17,14 @@ def correct_categories(data: Dataset, entries: list[Entry], changes: Changes) ->
     """
     kept = []
     for category in data.categories:
-        first, entry = data.categories_by_id[category.id], dict(entries[category.position])
+        first = data.categories_by_id[category.id]
+        entry = {**entries[category.position], "id": category.id}
         if category is not first:
             _require_same_name(category.id, category.name, first.name)
             changes.add("categories dropped: listed twice", f"category {category.id}")
             continue
+        if has_fractions(entries[category.position]):
+            changes.add(WHOLE, f"category {category.id}")
         if not category.name:
             entry["name"] = f"category {category.id}"
             changes.add("categories named after their id", f"category {category.id}")

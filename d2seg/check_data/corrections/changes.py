@@ -5,6 +5,9 @@ from typing import Any
 Entry = dict[str, Any]
 """An image, category or annotation as it is in the file."""
 
+WHOLE = "whole numbers written without a fraction"
+_WHOLE_FIELDS = ("id", "image_id", "category_id", "width", "height")
+
 
 class Changes:
     """Counts changes of one kind, and keeps the first as an example."""
@@ -29,6 +32,11 @@ class Changes:
             f"{what}: {count} (such as {self._examples[what]})"
             for what, count in self._counts.items()
         ]
+
+
+def has_fractions(entry: Entry) -> bool:
+    """Tell whether a number that should be whole is written with a fraction, as in 1.0."""
+    return any(isinstance(entry.get(field), float) for field in _WHOLE_FIELDS)
 
 
 class DroppedError(Exception):

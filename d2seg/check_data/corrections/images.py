@@ -4,13 +4,13 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from d2seg.check_data import geometry
-from d2seg.check_data.corrections.changes import Changes, Entry
+from d2seg.check_data.corrections.changes import WHOLE, Changes, Entry, has_fractions
 from d2seg.check_data.findings import Id
 from d2seg.check_data.image_files import SWAPPING_ORIENTATIONS, FileFacts
 from d2seg.check_data.records import AnnotationRecord, Dataset, ImageRecord
 
 MERGED = "images dropped: listed twice (their annotations went to the first)"
-TWIN = "images dropped: same content as another with as many annotations"
+TWIN = "images dropped: same content as one with no fewer annotations"
 OTHER_SIZE = "images dropped: file of another size, which the annotations do not fit"
 
 
@@ -59,12 +59,15 @@ def correct_images(
         elif (fate := _fit_to_file(data, image)) is None:
             changes.add(OTHER_SIZE, name)
         else:
+            if has_fractions(entries[image.position]):
+                changes.add(WHOLE, name)
             if image.size_hw != fate.size_hw:
                 _tell_size(fate, name, changes)
             first_of[image.file_name] = image.id
             fates[image.id] = fate
             height, width = fate.size_hw
-            kept.append({**entries[image.position], "width": width, "height": height})
+            entry = {**entries[image.position], "id": image.id}
+            kept.append({**entry, "width": width, "height": height})
     return kept, fates
 
 
