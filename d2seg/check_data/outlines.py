@@ -85,9 +85,8 @@ def polygon_area(polygon: Sequence[float]) -> float:
     points_xy = np.asarray(polygon, dtype=np.float64).reshape(-1, 2)
     # Far from the origin differences would lose digits; with the first point there, the products
     # with it, which close the polygon, are 0.
-    with np.errstate(over="ignore", invalid="ignore"):  # absurd numbers give infinity or NaN
-        x, y = (points_xy - points_xy[0]).T
-        return float(abs(x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2)
+    x, y = (points_xy - points_xy[0]).T
+    return float(abs(x[:-1] @ y[1:] - y[:-1] @ x[1:]) / 2)
 
 
 def covered_area(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) -> float:
@@ -171,7 +170,7 @@ def _area_of_usable(polygon: Sequence[float]) -> float:
     if len(polygon) % 2 or len(polygon) < MIN_POLYGON_NUMBERS:
         return 0.0
     area = polygon_area(polygon)
-    return area if MIN_POLYGON_AREA <= area < np.inf else 0.0
+    return area if area >= MIN_POLYGON_AREA else 0.0
 
 
 def _measure_rle(segmentation: dict[str, Any]) -> Outline | None:

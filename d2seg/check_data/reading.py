@@ -1,7 +1,6 @@
 """Reading a COCO-format JSON file; whatever is wrong with its form becomes a finding."""
 
 import json
-import math
 import os
 from collections.abc import Callable, Iterable
 from typing import Any, TypeGuard
@@ -13,7 +12,11 @@ from d2seg.core.runtime.files import PathManager
 SECTIONS = ("images", "categories", "annotations")
 
 MALFORMED = "malformed entry"
-NOT_FINITE = "not a number"
+UNUSABLE = "unusable number"
+
+LARGEST = 1e12
+"""No coordinate and no area is larger than this."""
+_ABSURD = f"NaN, infinity or a number above {LARGEST:g}"
 
 _LONGEST_EXCERPT = 60
 
@@ -152,8 +155,8 @@ def read_segmentation(value: Any, complain: Complain) -> list[list[float]] | dic
     if not isinstance(value, list) or not all(_is_polygon(polygon) for polygon in value):
         complain(MALFORMED, f"has the segmentation {excerpt(value)}; polygons or RLE are expected.")
         return None
-    if not all(map(are_finite, value)):
-        complain(NOT_FINITE, "has NaN or infinity in its segmentation.")
+    if not all(map(are_usable, value)):
+        complain(UNUSABLE, f"has {_ABSURD} in its segmentation.")
         return None
     return value
 
@@ -183,8 +186,8 @@ def numbers_of(
     if not isinstance(value, list) or not all(map(is_real, value)):
         complain(MALFORMED, f"has the {key} {excerpt(value)}; a list of numbers is expected.")
         return None
-    if not are_finite(value):
-        complain(NOT_FINITE, f"has NaN or infinity in its {key}: {excerpt(value)}.")
+    if not are_usable(value):
+        complain(UNUSABLE, f"has {_ABSURD} in its {key}: {excerpt(value)}.")
         return None
     return value
 
@@ -212,12 +215,9 @@ def is_real(value: Any) -> TypeGuard[float]:
     return type(value) in {int, float}
 
 
-def are_finite(numbers: Iterable[float]) -> bool:
-    """Tell whether no number is NaN, infinite, or too large for a float."""
-    try:
-        return all(map(math.isfinite, numbers))
-    except OverflowError:
-        return False
+def are_usable(numbers: Iterable[float]) -> bool:
+    """Tell whether no number is NaN, infinite, or larger than anything in an image."""
+    return all(abs(number) <= LARGEST for number in numbers)
 
 
 def excerpt(value: Any) -> str:
@@ -256,7 +256,7 @@ def _require_sections(content: Any, json_file: str) -> tuple[dict[str, Any] | No
 
 def _read_side(entry: dict[str, Any], side: str, complain: Complain) -> int | None:
     value = read_whole(entry, side, complain)
-    if value is not None and value <= 0:
+    if value is not None and not 0 < value <= LARGEST:
         complain(MALFORMED, f"has the {side} {value}; a number of pixels is expected.")
         return None
     return value
@@ -266,7 +266,7 @@ def _read_rle(value: dict[str, Any], complain: Complain) -> dict[str, Any] | Non
     size, counts = value.get("size"), value.get("counts")
     size_fits = isinstance(size, list) and len(size) == 2 and all(map(is_whole, size))
     counts_fit = isinstance(counts, str) or (
-        isinstance(counts, list) and all(map(is_whole, counts)) and are_finite(counts)
+        isinstance(counts, list) and all(map(is_whole, counts))
     )
     if not size_fits or not counts_fit:
         complain(

@@ -99,7 +99,9 @@ def print_findings(findings: Sequence["Finding"], title: str) -> None:
         for kind in kinds:
             print(f"{kind.severity}: {kind.kind}: {kind.number}. {kind.example}")
     elif kinds:
-        table = Table("", "found", title=Text(title) if title else None, show_edge=False, title_justify="left")
+        table = Table(
+            "", "found", title=Text(title) if title else None, show_edge=False, title_justify="left"
+        )
         table.add_column("count", justify="right")
         table.add_column("images", justify="right")
         table.add_column("example", ratio=1)

@@ -129,13 +129,13 @@ FIXABLE: dict[str, tuple[Seed, str, str]] = {
     ),
     "iscrowd 2": (change("annotations", 0, iscrowd=2), ERROR, "malformed entry"),
     "RLE without size": (change("annotations", 2, segmentation={}), ERROR, "malformed entry"),
-    "NaN box": (change("annotations", 0, bbox=[1, 2, float("nan"), 4]), ERROR, "not a number"),
+    "NaN box": (change("annotations", 0, bbox=[1, 2, float("nan"), 4]), ERROR, "unusable number"),
     "infinite polygon": (
         change("annotations", 0, segmentation=[[0, 0, 9, 9, float("inf"), 0]]),
         ERROR,
-        "not a number",
+        "unusable number",
     ),
-    "huge number": (change("annotations", 0, area=10**400), ERROR, "not a number"),
+    "huge number": (change("annotations", 0, area=10**400), ERROR, "unusable number"),
     "image id twice": (append("images", 0, file_name="b.png"), ERROR, "image id used twice"),
     "annotation id twice": (
         append("annotations", 0, image_id=2),
@@ -210,8 +210,9 @@ FIXABLE: dict[str, tuple[Seed, str, str]] = {
     "absurd polygon": (
         change("annotations", 0, segmentation=[[0, 0, 1e300, 0, 1e300, 1e300]]),
         ERROR,
-        "degenerate polygon",
+        "unusable number",
     ),
+    "absurd width": (change("images", 0, width=10**400), ERROR, "malformed entry"),
     "empty RLE": (rle(EMPTY), ERROR, "empty mask"),
     "transposed RLE": (
         rle([5, 9, HEIGHT * WIDTH - 14], height=WIDTH, width=HEIGHT),
@@ -242,7 +243,7 @@ FIXABLE: dict[str, tuple[Seed, str, str]] = {
     "NaN keypoint": (
         with_keypoints("head", "tail", keypoints=[1, 2, 2, float("nan"), 4, 1]),
         ERROR,
-        "not a number",
+        "unusable number",
     ),
     "no keypoints": (
         with_keypoints("head", "tail", keypoints=None),

@@ -171,7 +171,9 @@ def test_what_only_a_person_can_decide_is_refused(folder: DataFolder) -> None:
 def test_nothing_is_written_if_nothing_is_left(folder: DataFolder) -> None:
     for path in folder.images.iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match="No image could be kept, so nothing is written; is '"):
+    with pytest.raises(
+        ValueError, match="No image could be kept, so nothing is written; the images"
+    ):
         correct(folder)
 
 

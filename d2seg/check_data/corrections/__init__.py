@@ -67,10 +67,10 @@ def correct(content: dict[str, Any], data: Dataset) -> tuple[dict[str, Any], Cha
     _tell_malformed(content, data, changes)
     categories = correct_categories(data, content["categories"], changes)
     images, fates = correct_images(data, content["images"], changes)
-    if not images:
+    if not images or not categories:
         raise ValueError(
-            f"No image could be kept, so nothing is written; is '{data.image_root}' the folder of "
-            "the images?"
+            f"No {'category' if images else 'image'} could be kept, so nothing is written; the "
+            f"images were looked for in '{data.image_root}'."
         )
     annotations = correct_annotations(data, content["annotations"], fates, changes)
     corrected = {"images": images, "categories": categories, "annotations": annotations}

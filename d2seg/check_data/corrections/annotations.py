@@ -77,6 +77,8 @@ def _correct(
     if record.iscrowd is None:
         entry["iscrowd"] = 0
         yield "iscrowd set to 0"
+    if num_keypoints == 0 and record.keypoints is None and entry.pop("keypoints", None) is not None:
+        yield "unusable keypoints dropped"
     if num_keypoints:
         yield from _correct_keypoints(entry, record, num_keypoints)
 

@@ -29,7 +29,7 @@ def correct_segmentation(value: Any, size_hw: tuple[int, int]) -> tuple[Any, lis
         done.append("polygons put into a list")
     segmentation = read_segmentation(value, lambda kind, what: None)
     if segmentation is None:
-        raise DroppedError("mask of the wrong form, or with NaN")
+        raise DroppedError("mask of the wrong form, or with NaN or infinity")
     if isinstance(segmentation, dict):
         _require_sound_rle(segmentation, size_hw)
         return segmentation, done
