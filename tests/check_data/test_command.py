@@ -11,7 +11,7 @@ from d2seg.check_data.configs import expectations
 from d2seg.config import load_config
 from d2seg.framework import DatasetCatalog, MetadataCatalog
 from tests.check_data.conftest import DataFolder, clean_content
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunPython
 
 NUCLEI = ROOT / "tests" / "data" / "nuclei"
 MASK_RCNN = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_1x.yaml"
@@ -253,3 +253,14 @@ def test_data_in_another_format_is_left_out(capsys: pytest.CaptureFixture[str]) 
 )
 def test_what_a_model_asks_for(config: str, overrides: list[str], expected: Expectations) -> None:
     assert expectations(load_config(config, overrides)) == expected
+
+
+def test_help_needs_no_torch(run_python: RunPython) -> None:
+    code = (
+        "import sys; from d2seg.cli import main\n"
+        "try: main(['check-data', '--help'])\n"
+        "except SystemExit as stop: print('code', stop.code, 'torch' in sys.modules)"
+    )
+    done = run_python("-c", code)
+    assert done.stdout.startswith("usage: d2seg check-data"), done.stderr
+    assert done.stdout.endswith("code 0 False\n")
