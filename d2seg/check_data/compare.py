@@ -60,7 +60,10 @@ def _find_shared(
         for train_name in train:
             known = {digests.get(path, path) for path in paths[train_name]}
             shared = [path for path in paths[test_name] if digests.get(path, path) in known]
-            if shared:
+            if shared and test_name == train_name:
+                sentence = f"'{test_name}' is trained on and tested on: results on it say little."
+                yield Finding("warning", "test images in training", sentence)
+            elif shared:
                 yield Finding(
                     "warning",
                     "test images in training",

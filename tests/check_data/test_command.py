@@ -190,6 +190,16 @@ def test_data_sets_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[st
 
 
 @pytest.mark.usefixtures("unregister")
+def test_testing_on_what_is_trained_on_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = write_config(tmp_path, train_five=make_folder(tmp_path, "one"))
+    command = ["check-data", "--config-file", config, "DATASETS.TEST", "('train_five',)"]
+    assert cli.main(command) == 0
+    assert "'train_five' is trained on and tested on" in capsys.readouterr().out
+
+
+@pytest.mark.usefixtures("unregister")
 def test_rle_is_an_error_only_where_polygons_are_trained(tmp_path: Path) -> None:
     train = make_folder(tmp_path, "one")
     train.content["annotations"][2]["iscrowd"] = 0

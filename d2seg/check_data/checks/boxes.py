@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from d2seg.check_data import geometry
+from d2seg.check_data.fields import excerpt
 from d2seg.check_data.findings import Expectations, Finding, Severity
 from d2seg.check_data.outlines import covered_area, measure_outline, usable_polygons
-from d2seg.check_data.reading import excerpt
 from d2seg.check_data.records import AnnotationRecord, Dataset
 
 MIN_DOUBTFUL = 3

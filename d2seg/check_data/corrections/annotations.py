@@ -11,9 +11,9 @@ from d2seg.check_data.corrections.changes import WHOLE, Changes, DroppedError, E
 from d2seg.check_data.corrections.images import KeptImage
 from d2seg.check_data.corrections.masks import correct_segmentation
 from d2seg.check_data.corrections.orientation import turn_annotation
+from d2seg.check_data.fields import is_whole
 from d2seg.check_data.findings import Id
 from d2seg.check_data.outlines import measure_outline
-from d2seg.check_data.reading import is_whole
 from d2seg.check_data.records import AnnotationRecord, Dataset
 
 
