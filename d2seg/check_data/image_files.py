@@ -80,7 +80,8 @@ def examine_file(path: str, decode: bool = True) -> FileFacts:
         if not os.path.isfile(path):
             return FileFacts(is_there=False)
         with Image.open(path) as image:
-            frames = getattr(image, "n_frames", 1)
+            # The further pictures of an MPO photo are previews, or its other eye.
+            frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if decode or _turns_when_loaded(image):
                 image.load()
             return FileFacts(

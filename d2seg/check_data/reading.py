@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from d2seg.check_data.fields import (
     MALFORMED,
@@ -22,6 +22,8 @@ from d2seg.check_data.fields import (
 from d2seg.check_data.findings import Finding, Id
 from d2seg.check_data.records import AnnotationRecord, CategoryRecord, Dataset, ImageRecord
 from d2seg.core.runtime.files import PathManager
+
+Record = TypeVar("Record")
 
 SECTIONS = ("images", "categories", "annotations")
 
@@ -64,26 +66,9 @@ def read_dataset(
         The data set, and what is wrong with the form of its entries.
     """
     findings: list[Finding] = []
-
-    def collect(section: str, read: Callable[..., Any]) -> list[Any]:
-        records = []
-        for position, entry in enumerate(content[section]):
-            who = describe_entry(section, position, entry)
-
-            def complain(kind: str, what: str, who: str = who, entry: Any = entry) -> None:
-                findings.append(_about_entry(kind, f"{who} {what}", section, entry))
-
-            if not isinstance(entry, dict):
-                complain(MALFORMED, f"is {excerpt(entry)}; an object with fields is expected.")
-                continue
-            record = read(position, entry, complain)
-            if record is not None:
-                records.append(record)
-        return records
-
-    images = collect("images", read_image)
-    categories = collect("categories", read_category)
-    annotations = collect("annotations", read_annotation)
+    images = _read_section(content, "images", read_image, findings)
+    categories = _read_section(content, "categories", read_category, findings)
+    annotations = _read_section(content, "annotations", read_annotation, findings)
     is_lvis = any(isinstance(i, dict) and "neg_category_ids" in i for i in content["images"])
     return Dataset(json_file, image_root, images, categories, annotations, is_lvis), findings
 
@@ -145,14 +130,6 @@ def read_annotation(
     )
 
 
-def describe_entry(section: str, position: int, entry: Any) -> str:
-    """Name an entry by its id where it has one, else by its place in the file."""
-    noun = {"images": "Image", "categories": "Category", "annotations": "Annotation"}[section]
-    if isinstance(entry, dict) and is_id(entry.get("id")):
-        return f"{noun} {entry['id']}"
-    return f"{noun} number {position + 1} of the file"
-
-
 def _require_sections(content: Any, json_file: str) -> tuple[dict[str, Any] | None, list[Finding]]:
     if not isinstance(content, dict):
         return None, [
@@ -173,12 +150,35 @@ def _require_sections(content: Any, json_file: str) -> tuple[dict[str, Any] | No
     return (None if any(f.severity == "error" for f in findings) else content), findings
 
 
+def _read_section(
+    content: dict[str, Any],
+    section: str,
+    read: Callable[[int, dict[str, Any], Complain], Record | None],
+    findings: list[Finding],
+) -> list[Record]:
+    """Return the usable entries of a section, and append what is wrong with the others."""
+    records = []
+    for position, entry in enumerate(content[section]):
+
+        def complain(kind: str, what: str, position: int = position, entry: Any = entry) -> None:
+            findings.append(_about_entry(kind, what, section, position, entry))
+
+        if not isinstance(entry, dict):
+            complain(MALFORMED, f"is {excerpt(entry)}; an object with fields is expected.")
+            continue
+        record = read(position, entry, complain)
+        if record is not None:
+            records.append(record)
+    return records
+
+
 def _about_file(sentence: str) -> Finding:
     return Finding("error", "not a COCO file", sentence)
 
 
-def _about_entry(kind: str, sentence: str, section: str, entry: Any) -> Finding:
+def _about_entry(kind: str, what: str, section: str, position: int, entry: Any) -> Finding:
     fields = entry if isinstance(entry, dict) else {}
+    sentence = f"{_describe(section, position, fields)} {what}"
     own_id: Id | None = fields["id"] if is_id(fields.get("id")) else None
     if section == "images":
         name = file_name(fields)
@@ -188,3 +188,11 @@ def _about_entry(kind: str, sentence: str, section: str, entry: Any) -> Finding:
         ids = () if own_id is None else (own_id,)
         return Finding("error", kind, sentence, "", image_id, ids)
     return Finding("error", kind, sentence)
+
+
+def _describe(section: str, position: int, entry: dict[str, Any]) -> str:
+    """Name an entry by its id where it has one, else by its place in the file."""
+    noun = {"images": "Image", "categories": "Category", "annotations": "Annotation"}[section]
+    if is_id(entry.get("id")):
+        return f"{noun} {entry['id']}"
+    return f"{noun} number {position + 1} of the file"

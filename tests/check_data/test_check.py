@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from d2seg.check_data import Expectations, check_dataset
 from d2seg.check_data.image_files import examine_file
@@ -64,6 +65,13 @@ def test_a_missing_folder_is_named(folder: DataFolder) -> None:
     folder.json.write_text(json.dumps(folder.content))
     with pytest.raises(FileNotFoundError, match="There is no image folder '.*nowhere'."):
         check_dataset(str(folder.json), str(folder.images / "nowhere"))
+
+
+def test_photos_with_a_preview_are_one_picture(folder: DataFolder) -> None:
+    with Image.open(folder.images / "a.png") as image:
+        image.save(folder.images / "a.jpg", "MPO", save_all=True, append_images=[image])
+    folder.content["images"][0]["file_name"] = "a.jpg"
+    assert folder.check().findings == []
 
 
 def test_the_wrong_folder_is_one_finding(folder: DataFolder) -> None:

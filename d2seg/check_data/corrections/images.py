@@ -9,9 +9,11 @@ from d2seg.check_data.findings import Id
 from d2seg.check_data.image_files import SWAPPING_ORIENTATIONS, FileFacts
 from d2seg.check_data.records import AnnotationRecord, Dataset, ImageRecord
 
-MERGED = "images dropped: listed twice (their annotations went to the first)"
-TWIN = "images dropped: same content as one with no fewer annotations"
-OTHER_SIZE = "images dropped: file of another size, which the annotations do not fit"
+MERGED = "listed twice (their annotations went to the first)"
+TWIN = "same content as one with no fewer annotations"
+OTHER_SIZE = "file of another size, which the annotations do not fit"
+TURNED = "sizes and annotations turned by the EXIF orientation"
+RESIZED = "sizes set to those of the upright file"
 
 
 class KeptImage(NamedTuple):
@@ -44,34 +46,37 @@ def correct_images(
     """
     kept: list[Entry] = []
     fates: dict[Id, KeptImage] = {}
-    first_of: dict[str, Id] = {}
+    first_of: dict[str, KeptImage] = {}
     ambiguous, twins = _ambiguous_ids(data), _superfluous_twins(data)
     for image in data.images:
-        name = f"'{image.file_name}'"
-        obstacle = _why_unusable(data, image, ambiguous)
-        if obstacle:
-            changes.add(f"images dropped: {obstacle}", name)
-        elif image.file_name in first_of:
-            changes.add(MERGED, name)
-            fates[image.id] = fates[first_of[image.file_name]]
-        elif image.file_name in twins:
-            changes.add(TWIN, name)
-        elif (fate := _fit_to_file(data, image)) is None:
-            changes.add(OTHER_SIZE, name)
-        else:
-            if has_fractions(entries[image.position]):
-                changes.add(WHOLE, name)
-            if image.size_hw != fate.size_hw:
-                _tell_size(fate, name, changes)
-            first_of[image.file_name] = image.id
-            fates[image.id] = fate
-            height, width = fate.size_hw
-            entry = {**entries[image.position], "id": image.id}
-            kept.append({**entry, "width": width, "height": height})
+        name, fate = f"'{image.file_name}'", _fit_to_file(data, image)
+        reason = _why_dropped(data, image, ambiguous, twins)
+        if reason is None and image.file_name in first_of:
+            fates[image.id], reason = first_of[image.file_name], MERGED
+        elif reason is None and fate is None:
+            reason = OTHER_SIZE
+        if reason is not None or fate is None:
+            changes.add(f"images dropped: {reason}", name)
+            continue
+        fates[image.id] = first_of[image.file_name] = fate
+        kept.append(_correct_entry(entries[image.position], image, fate, changes))
     return kept, fates
 
 
-def _why_unusable(data: Dataset, image: ImageRecord, ambiguous: set[Id]) -> str | None:
+def _correct_entry(entry: Entry, image: ImageRecord, fate: KeptImage, changes: Changes) -> Entry:
+    name, (height, width) = f"'{image.file_name}'", fate.size_hw
+    if has_fractions(entry):
+        changes.add(WHOLE, name)
+    if fate.turned:
+        changes.add(TURNED, f"{name}, now {width} x {height}")
+    elif image.size_hw != fate.size_hw:
+        changes.add(RESIZED, f"{name}, now {width} x {height}")
+    return {**entry, "id": image.id, "width": width, "height": height}
+
+
+def _why_dropped(
+    data: Dataset, image: ImageRecord, ambiguous: set[Id], twins: set[str]
+) -> str | None:
     facts = data.files[image.file_name]
     if not facts.is_there:
         return "file missing"
@@ -79,7 +84,7 @@ def _why_unusable(data: Dataset, image: ImageRecord, ambiguous: set[Id]) -> str 
         return "file unreadable"
     if image.id in ambiguous:
         return "several files have this id"
-    return None
+    return TWIN if image.file_name in twins else None
 
 
 def _ambiguous_ids(data: Dataset) -> set[Id]:
@@ -106,7 +111,7 @@ def _superfluous_twins(data: Dataset) -> set[str]:
 
 
 def _fit_to_file(data: Dataset, image: ImageRecord) -> KeptImage | None:
-    """Decide what a size that differs from the file's means for the annotations."""
+    """Decide what a size that differs from the file's means for the annotations; None: drop it."""
     facts = data.files[image.file_name]
     if image.size_hw in (facts.upright_hw, None):
         return KeptImage(image.id, facts.upright_hw)
@@ -130,11 +135,3 @@ def _all_fit(data: Dataset, annotations: list[AnnotationRecord], size_hw: tuple[
     return all(geometry.excess(box, size_hw) <= geometry.EDGE_PIXELS for box in extents) and all(
         size == size_hw for size in sizes
     )
-
-
-def _tell_size(fate: KeptImage, name: str, changes: Changes) -> None:
-    size = f"{name}, now {fate.size_hw[1]} x {fate.size_hw[0]}"
-    if fate.turned:
-        changes.add("sizes and annotations turned by the EXIF orientation", size)
-    else:
-        changes.add("sizes set to those of the upright file", size)
