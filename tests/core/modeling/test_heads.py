@@ -275,6 +275,16 @@ def test_federated_weights_are_read_from_the_annotation_file(
     layers = federated_layers(federated_set)
     federated_loss(layers)
     assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
+    assert MetadataCatalog.get(federated_set).class_image_count == COUNTS[::-1]
+
+
+def test_an_annotation_file_without_counts_does_not_help(
+    federated_set: str, tmp_path: Path
+) -> None:
+    (tmp_path / "coco.json").write_text(json.dumps({"categories": [{"id": 1}, {"id": 2}]}))
+    MetadataCatalog.get(federated_set).json_file = str(tmp_path / "coco.json")
+    with pytest.raises(ValueError, match="'image_count' of every category in its annotation file"):
+        federated_loss(federated_layers(federated_set))
 
 
 def test_federated_weights_of_a_checkpoint_are_kept() -> None:
