@@ -122,3 +122,20 @@ def test_a_clone_in_the_working_directory_is_no_installation(
     (tmp_path / "detectron2" / "__init__.py").touch()
     importlib.invalidate_caches()
     assert compat.find_real_detectron2() is not None
+
+
+def test_heads_of_a_project_are_registered_and_trained(run_python: RunPython) -> None:
+    project = Path(__file__).parent / "data" / "project_heads.py"
+    code = (
+        "import runpy; from d2seg import compat; compat.install()\n"
+        f"runpy.run_path({str(project)!r}, run_name='__main__')"
+    )
+    done = run_python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "d2seg.core loss_box_reg loss_cls loss_project loss_rpn_cls loss_rpn_loc",
+        "3.0",
+        "True",
+        "True",
+        "(64, 96)",
+    ]

@@ -220,19 +220,37 @@ def test_training_step(name: str, record_property: Record) -> None:
     assert compare.compare_losses(recorded, values, norms) == []
 
 
+FPN = "COCO-InstanceSegmentation__mask_rcnn_R_50_FPN_3x"
+
+
 @torch.no_grad()
 def test_a_batch_of_different_sizes_equals_one_by_one() -> None:
-    model = cases.case_model("COCO-InstanceSegmentation__mask_rcnn_R_50_FPN_3x")
+    model = cases.case_model(FPN)
     inputs = [{"image": cases.picture(seed, *hw)} for seed, hw in ((1, (96, 160)), (2, (130, 70)))]
     together = model(inputs)
     for one, joint in zip(inputs, together, strict=True):
         # Alone on the canvas of the batch: the zeros beside an image reach its border.
         alone = model([one, {"image": torch.zeros(3, 130, 160)}])[0]["instances"]
-        record = {
-            "boxes": alone.pred_boxes.tensor.tolist(),
-            "scores": alone.scores.tolist(),
-            "classes": alone.pred_classes.tolist(),
-        }
-        assert len(alone) > 0
-        assert detection_differences("batch", record, joint["instances"]) == []
-        assert np.shape(joint["instances"].pred_masks)[1:] == one["image"].shape[1:]
+        assert_same_detections(alone, joint["instances"], one["image"])
+
+
+@torch.no_grad()
+def test_a_batch_of_one_padded_size_equals_each_image_alone() -> None:
+    model = cases.case_model(FPN)
+    inputs = [{"image": cases.picture(seed, *hw)} for seed, hw in ((1, (96, 160)), (2, (70, 130)))]
+    canvases = {model.preprocess_image([one]).tensor.shape for one in inputs}
+    assert canvases == {(1, 3, 96, 160)}
+    alone = [model([one])[0]["instances"] for one in inputs]
+    for one, single, joint in zip(inputs, alone, model(inputs), strict=True):
+        assert_same_detections(single, joint["instances"], one["image"])
+
+
+def assert_same_detections(alone: Instances, joint: Instances, image: Tensor) -> None:
+    record = {
+        "boxes": alone.pred_boxes.tensor.tolist(),
+        "scores": alone.scores.tolist(),
+        "classes": alone.pred_classes.tolist(),
+    }
+    assert len(alone) > 0
+    assert detection_differences("batch", record, joint) == []
+    assert np.shape(joint.pred_masks)[1:] == image.shape[1:]

@@ -182,10 +182,18 @@ def get_fed_loss_cls_weights(
 
 
 def _counts_in_file(name: str) -> list[dict[str, Any]]:
-    """Read from the annotation file of a data set in how many images its classes are."""
-    path = MetadataCatalog.get(name).get("json_file")
+    """Read in how many images the classes of a data set are, and keep it in its metadata."""
+    metadata = MetadataCatalog.get(name)
+    path = metadata.get("json_file")
     if not path or not PathManager.isfile(path):
         return []
     with PathManager.open(path) as file:
         categories = json.load(file).get("categories", [])
-    return categories if all("image_count" in one for one in categories) else []
+    if not categories or any("image_count" not in one for one in categories):
+        return []
+    by_id = sorted(categories, key=lambda one: one["id"])
+    # A file of LVIS has more than a gigabyte, and each stage of a cascade asks for the counts.
+    metadata.class_image_count = [
+        {"id": one["id"], "image_count": one["image_count"]} for one in by_id
+    ]
+    return metadata.class_image_count

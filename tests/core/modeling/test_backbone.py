@@ -9,6 +9,8 @@ from torch import nn
 from d2seg.core.config import CfgNode, get_cfg
 from d2seg.core.layers import FrozenBatchNorm2d
 from d2seg.core.modeling import build_backbone
+from d2seg.core.modeling.backbone.blocks import BasicBlock, BasicStem, BottleneckBlock
+from d2seg.core.modeling.backbone.resnet import ResNet
 
 THIN = [
     "MODEL.RESNETS.STEM_OUT_CHANNELS", 8, "MODEL.RESNETS.RES2_OUT_CHANNELS", 16,
@@ -40,6 +42,41 @@ def test_depths(depth: int, blocks: int) -> None:
         "p2": 4, "p3": 8, "p4": 16, "p5": 32, "p6": 64,
     }  # fmt: skip
     assert backbone.size_divisibility == 32
+
+
+@pytest.mark.parametrize(
+    ("depth", "kind", "counts", "channels"),
+    [
+        (34, BasicBlock, [3, 4, 6, 3], [64, 128, 256, 512]),
+        (50, BottleneckBlock, [3, 4, 6, 3], [256, 512, 1024, 2048]),
+    ],
+)
+def test_the_stages_of_published_networks(
+    depth: int, kind: type, counts: list[int], channels: list[int]
+) -> None:
+    stages = ResNet.make_default_stages(depth, norm="BN")
+    assert [len(blocks) for blocks in stages] == counts
+    assert {type(block) for blocks in stages for block in blocks} == {kind}
+    assert [{block.out_channels for block in blocks} for blocks in stages] == [
+        {width} for width in channels
+    ]
+    strides = [[block.stride for block in blocks] for blocks in stages]
+    assert strides == [
+        [1 if number == 0 else 2] + [1] * (count - 1) for number, count in enumerate(counts)
+    ]
+    before = [64, *channels[:-1]]
+    assert [blocks[0].in_channels for blocks in stages] == before
+
+
+def test_the_default_stages_are_those_of_the_config() -> None:
+    cfg = get_cfg()
+    cfg.MODEL.RESNETS.OUT_FEATURES = ["res5"]
+    from_config = build_backbone(cfg).state_dict()
+    stages = ResNet.make_default_stages(50, norm="FrozenBN", stride_in_1x1=True)
+    by_hand = ResNet(BasicStem(3, 64, "FrozenBN"), stages).state_dict()
+    assert {k: v.shape for k, v in by_hand.items()} == {k: v.shape for k, v in from_config.items()}
+    with pytest.raises(ValueError, match="DEPTH is 20, but must be one of 18, 34"):
+        ResNet.make_default_stages(20)
 
 
 def test_groups_make_the_bottleneck_wider() -> None:

@@ -1,6 +1,7 @@
 """Anchors, poolers, matchers and losses: wrong settings, empty input, and small known cases."""
 
 import json
+import math
 import pickle
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +22,14 @@ from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.roi_heads import Res5ROIHeads
-from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers, classification_metrics
+from d2seg.core.modeling.roi_heads.fast_rcnn import (
+    FastRCNNOutputLayers,
+    classification_metrics,
+    fast_rcnn_inference_single_image,
+)
+from d2seg.core.modeling.roi_heads.mask_head import mask_rcnn_loss
 from d2seg.core.runtime.events import EventStorage
-from d2seg.core.structures import Boxes, Instances
+from d2seg.core.structures import BitMasks, Boxes, Instances
 
 
 def test_one_list_of_sizes_serves_all_levels() -> None:
@@ -183,6 +189,49 @@ def test_federated_classes_are_distinct_and_as_many_as_asked_for() -> None:
     assert sorted(everything.tolist()) == list(range(21))
 
 
+def test_detections_of_one_image_by_hand() -> None:
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 11], [50, 30, 70, 50]])
+    probs = torch.tensor([[0.6, 0.1, 0.3], [0.7, 0.2, 0.1], [0.1, 0.8, 0.1]])
+    found, rows = fast_rcnn_inference_single_image(boxes, probs, (40, 60), 0.15, 0.5, 2)
+    assert rows.tolist() == [2, 1]
+    assert found.pred_classes.tolist() == [1, 0]
+    assert found.scores.tolist() == pytest.approx([0.8, 0.7])
+    assert found.pred_boxes.tensor.tolist() == [[50, 30, 60, 40], [0, 0, 10, 11]]
+    everything, rows = fast_rcnn_inference_single_image(boxes, probs, (40, 60), 0.15, 0.5, -1)
+    assert rows.tolist() == [2, 1, 1]
+    assert everything.pred_classes.tolist() == [1, 0, 1]
+
+
+def masks_to_learn() -> Instances:
+    square = torch.zeros(2, 20, 30, dtype=torch.bool)
+    square[:, 4:8, 6:14] = True
+    boxes = Boxes([[6.0, 4, 14, 8], [6.0, 4, 22, 12]])  # the mask; and four times its area
+    regions = Instances((20, 30), proposal_boxes=boxes, gt_classes=torch.tensor([2, 0]))
+    regions.gt_masks = BitMasks(square)
+    return regions
+
+
+def test_the_mask_loss_is_that_of_each_regions_class() -> None:
+    logits = torch.zeros(2, 3, 4, 4)
+    logits[0, 2] = 1.0  # all foreground, which is right
+    logits[0, :2] = 50.0  # other classes do not count
+    loss = mask_rcnn_loss(logits, [masks_to_learn()])
+    right = torch.nn.functional.softplus(torch.tensor(-1.0))
+    torch.testing.assert_close(loss, (right + math.log(2)) / 2)
+    logits[1, 0] = -1.0  # a quarter is foreground
+    wrong = torch.nn.functional.softplus(torch.tensor(1.0))
+    loss = mask_rcnn_loss(logits, [masks_to_learn()])
+    torch.testing.assert_close(loss, (right + right * 3 / 4 + wrong / 4) / 2)
+
+
+def test_the_mask_loss_of_no_regions_is_zero_with_a_gradient() -> None:
+    logits = torch.zeros(0, 3, 4, 4, requires_grad=True)
+    loss = mask_rcnn_loss(logits, [masks_to_learn()[:0]])
+    loss.backward()
+    assert loss.item() == 0.0
+    assert logits.grad is not None
+
+
 def federated_layers(name: str, num_classes: int = 2) -> FastRCNNOutputLayers:
     cfg = get_cfg()
     cfg.merge_from_list(
@@ -226,6 +275,16 @@ def test_federated_weights_are_read_from_the_annotation_file(
     layers = federated_layers(federated_set)
     federated_loss(layers)
     assert layers.fed_loss_cls_weights.tolist() == [10.0, 3.0]
+    assert MetadataCatalog.get(federated_set).class_image_count == COUNTS[::-1]
+
+
+def test_an_annotation_file_without_counts_does_not_help(
+    federated_set: str, tmp_path: Path
+) -> None:
+    (tmp_path / "coco.json").write_text(json.dumps({"categories": [{"id": 1}, {"id": 2}]}))
+    MetadataCatalog.get(federated_set).json_file = str(tmp_path / "coco.json")
+    with pytest.raises(ValueError, match="'image_count' of every category in its annotation file"):
+        federated_loss(federated_layers(federated_set))
 
 
 def test_federated_weights_of_a_checkpoint_are_kept() -> None:

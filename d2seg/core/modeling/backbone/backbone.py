@@ -1,6 +1,7 @@
 """What every backbone offers."""
 
 from abc import ABCMeta, abstractmethod
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
@@ -36,3 +37,27 @@ class Backbone(nn.Module, metaclass=ABCMeta):
             )
             for name in self._out_features
         }
+
+
+def named_shapes(
+    key: str, names: Sequence[str], available: Mapping[str, ShapeSpec]
+) -> dict[str, ShapeSpec]:
+    """Pick the shapes of feature levels.
+
+    Args:
+        key: The config key that names the levels.
+        names: Which ones.
+        available: Those of the backbone.
+
+    Returns:
+        Name to shape, in the order of ``names``.
+
+    Raises:
+        ValueError: The backbone does not have a level.
+    """
+    missing = [name for name in names if name not in available]
+    if missing:
+        raise ValueError(
+            f"{key} names '{missing[0]}', but the backbone gives only {', '.join(available)}."
+        )
+    return {name: available[name] for name in names}

@@ -13,6 +13,7 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import CycleBatchNormList, ShapeSpec, get_norm
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
 from d2seg.core.modeling.backbone import build_backbone
+from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.ground_truth import check_boxes, check_classes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
@@ -89,14 +90,10 @@ class RetinaNet(DenseDetector):
         keys = cfg.MODEL.RETINANET
         _check(cfg)
         backbone = build_backbone(cfg)
-        available = backbone.output_shape()
-        missing = [name for name in keys.IN_FEATURES if name not in available]
-        if missing:
-            raise ValueError(
-                f"MODEL.RETINANET.IN_FEATURES names '{missing[0]}', but the backbone gives only "
-                f"{', '.join(available)}."
-            )
-        shapes = [available[name] for name in keys.IN_FEATURES]
+        named = named_shapes(
+            "MODEL.RETINANET.IN_FEATURES", keys.IN_FEATURES, backbone.output_shape()
+        )
+        shapes = list(named.values())
         return {
             "backbone": backbone,
             "head": RetinaNetHead(cfg, shapes),

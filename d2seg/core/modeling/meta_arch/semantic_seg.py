@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from d2seg.core.config import configurable
 from d2seg.core.layers import Conv2d, ShapeSpec, get_norm
 from d2seg.core.modeling.backbone import build_backbone
+from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
 from d2seg.core.modeling.meta_arch.image_model import ImageModel, output_size
@@ -115,14 +116,9 @@ class SemSegFPNHead(nn.Module):
             raise ValueError(
                 f"MODEL.SEM_SEG_HEAD.NUM_CLASSES is {head.NUM_CLASSES}, but must be at least 1."
             )
-        missing = [name for name in head.IN_FEATURES if name not in input_shape]
-        if missing:
-            raise ValueError(
-                f"MODEL.SEM_SEG_HEAD.IN_FEATURES names '{missing[0]}', but the backbone gives only "
-                f"{', '.join(input_shape)}."
-            )
+        shapes = named_shapes("MODEL.SEM_SEG_HEAD.IN_FEATURES", head.IN_FEATURES, input_shape)
         return {
-            "input_shape": {name: input_shape[name] for name in head.IN_FEATURES},
+            "input_shape": shapes,
             "num_classes": head.NUM_CLASSES,
             "conv_dims": head.CONVS_DIM,
             "common_stride": head.COMMON_STRIDE,

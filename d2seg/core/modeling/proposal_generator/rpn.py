@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
+from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.ground_truth import check_boxes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
@@ -89,13 +90,8 @@ class RPN(nn.Module):
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
         """Map config keys to arguments."""
         rpn = cfg.MODEL.RPN
-        missing = [name for name in rpn.IN_FEATURES if name not in input_shape]
-        if missing:
-            raise ValueError(
-                f"MODEL.RPN.IN_FEATURES names '{missing[0]}', but the backbone gives only "
-                f"{', '.join(input_shape)}."
-            )
-        shapes = [input_shape[name] for name in rpn.IN_FEATURES]
+        named = named_shapes("MODEL.RPN.IN_FEATURES", rpn.IN_FEATURES, input_shape)
+        shapes = list(named.values())
         return {
             "in_features": list(rpn.IN_FEATURES),
             "head": build_rpn_head(cfg, shapes),

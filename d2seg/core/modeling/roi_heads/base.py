@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
+from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.ground_truth import check_classes
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.matcher import Matcher
@@ -203,13 +204,8 @@ def build_pooler(
             f"A POOLER_RESOLUTION (MODEL.ROI_BOX_HEAD, ROI_MASK_HEAD, ROI_KEYPOINT_HEAD) is "
             f"{head.POOLER_RESOLUTION}, but must be at least 1."
         )
-    missing = [name for name in names if name not in input_shape]
-    if missing:
-        raise ValueError(
-            f"MODEL.ROI_HEADS.IN_FEATURES names '{missing[0]}', but the backbone gives only "
-            f"{', '.join(input_shape)}."
-        )
-    channels = {input_shape[name].channels for name in names}
+    shapes = named_shapes("MODEL.ROI_HEADS.IN_FEATURES", names, input_shape).values()
+    channels = {shape.channels for shape in shapes}
     if len(channels) != 1:
         raise ValueError(
             f"MODEL.ROI_HEADS.IN_FEATURES must have equal channels, but have "
@@ -217,7 +213,7 @@ def build_pooler(
         )
     pooler = ROIPooler(
         output_size=head.POOLER_RESOLUTION,
-        scales=[1.0 / (input_shape[name].stride or 1) for name in names],
+        scales=[1.0 / (shape.stride or 1) for shape in shapes],
         sampling_ratio=head.POOLER_SAMPLING_RATIO,
         pooler_type=head.POOLER_TYPE,
     )
