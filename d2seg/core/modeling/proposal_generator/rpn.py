@@ -13,11 +13,21 @@ from d2seg.core.modeling.box_regression import Box2BoxTransform
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
-from d2seg.core.modeling.proposal_generator.proposal_utils import all_finite
-from d2seg.core.modeling.proposal_generator.rpn_head import build_rpn_head
+from d2seg.core.modeling.proposal_generator.rpn_head import (
+    RPN_HEAD_REGISTRY,
+    StandardRPNHead,
+    build_rpn_head,
+)
 from d2seg.core.modeling.sampling import subsample_labels
-from d2seg.core.ops.proposals import flatten_deltas, flatten_logits, select_proposals
+from d2seg.core.ops.proposals import (
+    all_finite,
+    flatten_deltas,
+    flatten_logits,
+    select_proposals,
+)
 from d2seg.core.structures import Boxes, ImageList, Instances, pairwise_iou
+
+__all__ = ["RPN", "RPN_HEAD_REGISTRY", "StandardRPNHead", "build_rpn_head"]
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
