@@ -70,34 +70,37 @@ class DefaultPredictor:
         """Predict.
 
         Args:
-            original_image: (H, W, 3) uint8 in 0..255, always BGR; turned into the model's order.
+            original_image: (H, W, C) uint8 or any other type of numbers, in the range of
+                ``MODEL.PIXEL_MEAN`` (usually 0..255) and with as many channels as that, which is
+                3 with few exceptions. Always BGR; turned into the model's order.
 
         Returns:
             The model's output for the image, such as ``{"instances": Instances}``.
 
         Raises:
-            TypeError: It is not a uint8 array.
+            TypeError: It is not an array of numbers.
             ValueError: It has another shape.
         """
-        _require_image(original_image)
+        _require_image(original_image, len(self.cfg.MODEL.PIXEL_MEAN))
         height, width = original_image.shape[:2]
         image = original_image if self.input_format == "BGR" else original_image[:, :, ::-1]
         image = self.aug.get_transform(image).apply_image(np.ascontiguousarray(image))
-        tensor = torch.from_numpy(image.astype("float32").transpose(2, 0, 1))  # (3, H, W)
+        tensor = torch.from_numpy(image.astype("float32").transpose(2, 0, 1))  # (C, H, W)
         return self.model([{"image": tensor, "height": height, "width": width}])[0]
 
 
-def _require_image(image: np.ndarray) -> None:
-    if not isinstance(image, np.ndarray) or image.dtype != np.uint8:
+def _require_image(image: np.ndarray, num_channels: int) -> None:
+    if not isinstance(image, np.ndarray) or image.dtype.kind not in "uif":
         found = (
             f"an array of {image.dtype}" if isinstance(image, np.ndarray) else type(image).__name__
         )
         raise TypeError(
-            f"DefaultPredictor needs a numpy array of uint8 in 0..255; found {found}. "
+            f"DefaultPredictor needs a numpy array of numbers; found {found}. "
             "read_image(file, format='BGR') gives one."
         )
-    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+    if image.ndim != 3 or image.shape[2] != num_channels or 0 in image.shape:
         raise ValueError(
-            f"DefaultPredictor needs a BGR image (height, width, 3); found shape {image.shape}. "
+            f"DefaultPredictor needs an image (height, width, {num_channels}), as many channels as "
+            f"MODEL.PIXEL_MEAN; found shape {image.shape}. "
             "read_image(file, format='BGR') gives one."
         )

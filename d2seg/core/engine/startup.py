@@ -11,6 +11,7 @@ import torch
 
 from d2seg.core.config import CfgNode, LazyConfig
 from d2seg.core.runtime import comm
+from d2seg.core.runtime.environment import collect_env_info
 from d2seg.core.runtime.files import PathManager, replace_when_complete
 from d2seg.core.runtime.logger import setup_logger
 from d2seg.core.runtime.seed import seed_all_rng
@@ -64,6 +65,7 @@ def default_setup(cfg: Any, args: Any) -> None:
     for name in ("fvcore", "d2seg"):
         setup_logger(output_dir or None, distributed_rank=rank, name=name)
     logger.info("Process %d of %d; arguments: %s", rank, comm.get_world_size(), args)
+    logger.info("Environment:\n%s", collect_env_info())
     if comm.is_main_process() and output_dir:
         _save_config(cfg, Path(output_dir) / "config.yaml")
     seed = _setting(cfg, "SEED", -1)

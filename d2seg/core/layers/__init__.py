@@ -6,7 +6,7 @@ from d2seg.core.layers.aspp import ASPP
 from d2seg.core.layers.batch_norm import (
     CycleBatchNormList,
     FrozenBatchNorm2d,
-    LayerNorm2d,
+    LayerNorm,
     NaiveSyncBatchNorm,
     get_norm,
 )
@@ -45,7 +45,7 @@ __all__ = [
     "DeformConv",
     "DepthwiseSeparableConv2d",
     "FrozenBatchNorm2d",
-    "LayerNorm2d",
+    "LayerNorm",
     "Linear",
     "ModulatedDeformConv",
     "NaiveSyncBatchNorm",

@@ -164,24 +164,25 @@ class NaiveSyncBatchNorm(nn.BatchNorm2d):
         return mean, mean_square, count
 
 
-class LayerNorm2d(nn.Module):
+class LayerNorm(nn.Module):
     """Layer norm over the channels of each pixel of (B, C, H, W).
 
     Args:
-        num_features: Number of channels C.
+        normalized_shape: Number of channels C.
         eps: Added to the variance.
     """
 
-    def __init__(self, num_features: int, eps: float = 1e-6) -> None:
+    def __init__(self, normalized_shape: int, eps: float = 1e-6) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.ones(num_features))
-        self.bias = nn.Parameter(torch.zeros(num_features))
+        self.weight = nn.Parameter(torch.ones(normalized_shape))
+        self.bias = nn.Parameter(torch.zeros(normalized_shape))
         self.eps = eps
+        self.normalized_shape = (normalized_shape,)
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalise (B, C, H, W) float."""
         last = x.permute(0, 2, 3, 1)
-        normed = F.layer_norm(last, self.weight.shape, self.weight, self.bias, self.eps)
+        normed = F.layer_norm(last, self.normalized_shape, self.weight, self.bias, self.eps)
         return normed.permute(0, 3, 1, 2)
 
 
@@ -241,7 +242,7 @@ _NORMS: dict[str, NormFactory] = {
     "naiveSyncBN_N": lambda channels: NaiveSyncBatchNorm(channels, stats_mode="N"),
     "FrozenBN": FrozenBatchNorm2d,
     "GN": _group_norm,
-    "LN": LayerNorm2d,
+    "LN": LayerNorm,
 }
 
 

@@ -130,5 +130,93 @@ class ModulatedDeformConv(_DeformableConvolution):
         return self._convolve(x, offset, mask)
 
 
+def deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    weight: Tensor,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    deformable_groups: int = 1,
+    im2col_step: int = 64,
+) -> Tensor:
+    """Convolve as `DeformConv` does, with a given weight.
+
+    Args:
+        input: (B, C_in, H, W) float.
+        offset: (B, deformable_groups * taps * 2, H', W') float.
+        weight: (C_out, C_in / groups, kernel height, kernel width) float.
+        stride: Of the sampling grid.
+        padding: Zeros around the input.
+        dilation: Cells between the taps of the kernel.
+        groups: Groups of channels that are convolved apart.
+        deformable_groups: Groups of input channels with positions of their own.
+        im2col_step: Accepted as in detectron2; the result does not depend on it.
+
+    Returns:
+        (B, C_out, H', W') float.
+
+    Raises:
+        ValueError: The shapes are not those of so many groups.
+    """
+    _require_groups(input, offset, weight, groups, deformable_groups)
+    return deform_conv2d(
+        input, offset, weight, None, _pair(stride), _pair(padding), _pair(dilation)
+    )
+
+
+def modulated_deform_conv(
+    input: Tensor,
+    offset: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: int | tuple[int, int] = 1,
+    padding: int | tuple[int, int] = 0,
+    dilation: int | tuple[int, int] = 1,
+    groups: int = 1,
+    deformable_groups: int = 1,
+) -> Tensor:
+    """Convolve as `ModulatedDeformConv` does, with a given weight; see `deform_conv`.
+
+    Args:
+        input: (B, C_in, H, W) float.
+        offset: (B, deformable_groups * taps * 2, H', W') float.
+        mask: (B, deformable_groups * taps, H', W') float, usually in [0, 1].
+        weight: (C_out, C_in / groups, kernel height, kernel width) float.
+        bias: (C_out,) float.
+        stride: Of the sampling grid.
+        padding: Zeros around the input.
+        dilation: Cells between the taps of the kernel.
+        groups: Groups of channels that are convolved apart.
+        deformable_groups: Groups of input channels with positions of their own.
+
+    Returns:
+        (B, C_out, H', W') float.
+
+    Raises:
+        ValueError: The shapes are not those of so many groups.
+    """
+    _require_groups(input, offset, weight, groups, deformable_groups)
+    return deform_conv2d(
+        input, offset, weight, bias, _pair(stride), _pair(padding), _pair(dilation), mask
+    )
+
+
+def _require_groups(
+    x: Tensor, offset: Tensor, weight: Tensor, groups: int, deformable_groups: int
+) -> None:
+    # torchvision derives both numbers from the shapes.
+    taps = weight.shape[2] * weight.shape[3]
+    if x.shape[1] != groups * weight.shape[1] or offset.shape[1] != deformable_groups * taps * 2:
+        raise ValueError(
+            f"An input of {x.shape[1]} channels with groups={groups} and deformable_groups="
+            f"{deformable_groups} needs a weight of {x.shape[1] / groups:g} input channels and "
+            f"{deformable_groups * taps * 2} offsets; found {weight.shape[1]} and "
+            f"{offset.shape[1]}."
+        )
+
+
 def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
     return (value, value) if isinstance(value, int) else (value[0], value[1])

@@ -65,7 +65,7 @@ class DefaultAnchorGenerator(nn.Module):
         per_level_ratios = _for_each_level("ASPECT_RATIOS", aspect_ratios, self.num_features)
         self.cell_anchors = _Buffers(
             [
-                cell_anchors(list(map(float, level_sizes)), list(map(float, ratios)))
+                self.generate_cell_anchors(level_sizes, ratios)
                 for level_sizes, ratios in zip(per_level_sizes, per_level_ratios, strict=True)
             ]
         )
@@ -79,6 +79,14 @@ class DefaultAnchorGenerator(nn.Module):
             "strides": [shape.stride for shape in input_shape],
             "offset": cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
         }
+
+    def generate_cell_anchors(
+        self,
+        sizes: Sequence[float] = (32, 64, 128, 256, 512),
+        aspect_ratios: Sequence[float] = (0.5, 1, 2),
+    ) -> Tensor:
+        """List the anchors of one cell around the origin: (A, 4) XYXY; ratios vary fastest."""
+        return cell_anchors(list(map(float, sizes)), list(map(float, aspect_ratios)))
 
     @property
     def num_anchors(self) -> list[int]:
@@ -137,8 +145,8 @@ class RotatedAnchorGenerator(nn.Module):
         ]
         self.cell_anchors = _Buffers(
             [
-                rotated_cell_anchors(*(list(map(float, values)) for values in level))
-                for level in zip(*of_levels, strict=True)
+                self.generate_cell_anchors(level_sizes, ratios, degrees)
+                for level_sizes, ratios, degrees in zip(*of_levels, strict=True)
             ]
         )
 
@@ -149,6 +157,16 @@ class RotatedAnchorGenerator(nn.Module):
             **DefaultAnchorGenerator.from_config(cfg, input_shape),
             "angles": cfg.MODEL.ANCHOR_GENERATOR.ANGLES,
         }
+
+    def generate_cell_anchors(
+        self,
+        sizes: Sequence[float] = (32, 64, 128, 256, 512),
+        aspect_ratios: Sequence[float] = (0.5, 1, 2),
+        angles: Sequence[float] = (-90, -60, -30, 0, 30, 60, 90),
+    ) -> Tensor:
+        """List the anchors of one cell around the origin, (A, 5) float; angles vary fastest."""
+        values = (list(map(float, one)) for one in (sizes, aspect_ratios, angles))
+        return rotated_cell_anchors(*values)
 
     @property
     def num_anchors(self) -> list[int]:

@@ -7,11 +7,55 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2seg.core.modeling.losses import box_regression_loss
 from d2seg.core.ops.box_coding import decode_boxes, encode_boxes
 from d2seg.core.ops.rotated_coding import decode_rotated_boxes, encode_rotated_boxes
+from d2seg.core.structures import Boxes
 
 DEFAULT_SCALE_CLAMP = math.log(1000.0 / 16)
 """No box grows by more than this log factor: from 16 to 1000 pixels."""
+
+
+def dense_box_regression_loss(
+    anchors: Sequence[Boxes | Tensor],
+    box2box_transform: "Box2BoxTransform | Box2BoxTransformLinear",
+    pred_anchor_deltas: Sequence[Tensor],
+    gt_boxes: Sequence[Tensor],
+    fg_mask: Tensor,
+    box_reg_loss_type: str = "smooth_l1",
+    smooth_l1_beta: float = 0.0,
+) -> Tensor:
+    """Sum a box regression loss over the anchors that match objects.
+
+    Args:
+        anchors: Per level A_l boxes; A of all levels together.
+        box2box_transform: Encodes boxes relative to anchors.
+        pred_anchor_deltas: Per level (B, A_l, 4) float.
+        gt_boxes: For each of the B images (A, 4) float, the box that each anchor matches.
+        fg_mask: (B, A) bool, which anchors match an object.
+        box_reg_loss_type: See `d2seg.core.modeling.losses.box_regression_loss`.
+        smooth_l1_beta: Likewise.
+
+    Returns:
+        Scalar.
+    """
+    image, anchor = fg_mask.nonzero(as_tuple=True)
+    tensors = [one if isinstance(one, Tensor) else one.tensor for one in anchors]
+    source = torch.cat(tensors)[anchor]
+    target = torch.stack(list(gt_boxes))[image, anchor]
+    deltas = torch.cat(list(pred_anchor_deltas), dim=1)[fg_mask]
+    return box_regression_loss(
+        deltas,
+        box2box_transform.apply_deltas(deltas, source),
+        box2box_transform.get_deltas(source, target),
+        target,
+        box_reg_loss_type,
+        smooth_l1_beta,
+    )
+
+
+_dense_box_regression_loss = dense_box_regression_loss
+"""The name that it has in detectron2."""
 
 
 class Box2BoxTransform:

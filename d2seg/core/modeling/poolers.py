@@ -52,7 +52,7 @@ class ROIPooler(nn.Module):
         self.canonical_level = canonical_level
         self.min_level, self.max_level = _level_range(self.scales)
 
-    def forward(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+    def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         """Pool the boxes of all images.
 
         Args:
@@ -84,7 +84,7 @@ class ROIPooler(nn.Module):
             self.canonical_level,
         )
 
-    def _pool_by_level(self, x: Sequence[Tensor], box_lists: Sequence[Boxes]) -> Tensor:
+    def _pool_by_level(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         rois = convert_boxes_to_pooler_format(box_lists)
         levels = assign_boxes_to_levels(
             box_lists,
@@ -93,10 +93,11 @@ class ROIPooler(nn.Module):
             self.canonical_box_size,
             self.canonical_level,
         )
-        pooled = x[0].new_zeros(len(rois), x[0].shape[1], *self.output_size)
-        for level, (feature, scale) in enumerate(zip(x, self.scales, strict=True)):
+        height, width = self.output_size
+        pooled = x[0].new_zeros([rois.shape[0], x[0].shape[1], height, width])
+        for level, feature in enumerate(x):
             members = torch.nonzero(levels == level)[:, 0]
-            pooled[members] = self._pool_one_level(feature, rois[members], scale)
+            pooled[members] = self._pool_one_level(feature, rois[members], self.scales[level])
         return pooled
 
     def _pool_one_level(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:
@@ -106,7 +107,7 @@ class ROIPooler(nn.Module):
 
 
 def assign_boxes_to_levels(
-    box_lists: Sequence[Boxes],
+    box_lists: list[Boxes],
     min_level: int,
     max_level: int,
     canonical_box_size: int,
@@ -128,10 +129,10 @@ def assign_boxes_to_levels(
     )
 
 
-def convert_boxes_to_pooler_format(box_lists: Sequence[Boxes]) -> Tensor:
+def convert_boxes_to_pooler_format(box_lists: list[Boxes]) -> Tensor:
     """Write the boxes of all images as rows of image index and box: (R, 5), or (R, 6) rotated."""
     rows = [
-        torch.cat([torch.full_like(boxes.tensor[:, :1], index), boxes.tensor], dim=1)
+        torch.cat([torch.full_like(boxes.tensor[:, :1], float(index)), boxes.tensor], dim=1)
         for index, boxes in enumerate(box_lists)
     ]
     return torch.cat(rows)

@@ -19,6 +19,11 @@ def flatten_deltas(deltas: Tensor, box_dim: int = 4) -> Tensor:
     return flatten_levels(deltas, box_dim)
 
 
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Tell whether no tensor has an Inf or NaN; the device is waited for once."""
+    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
+
+
 def select_proposals(
     logits: list[Tensor],
     deltas: list[Tensor],

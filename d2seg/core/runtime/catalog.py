@@ -79,9 +79,17 @@ class Metadata(SimpleNamespace):
     a surprise later.
     """
 
+    __slots__ = ("_promised",)  # beside the values, which are in __dict__
+
     name: str = "N/A"
 
+    def __init__(self, **values: Any) -> None:
+        self._promised: dict[str, Callable[[], dict[str, Any]]] = {}
+        super().__init__(**values)
+
     def __getattr__(self, key: str) -> Any:
+        if key in self._promised:
+            return self._read(key)
         known = ", ".join(sorted(self.__dict__)) or "nothing"
         raise AttributeError(
             f"Nothing is known about '{key}' of data set '{self.name}'; known: {known}."
@@ -109,9 +117,34 @@ class Metadata(SimpleNamespace):
             setattr(self, key, value)
         return self
 
+    def promise(self, keys: Iterable[str], read: Callable[[], dict[str, Any]]) -> "Metadata":
+        """Name values that are in a file, which is read when the first of them is asked for.
+
+        Args:
+            keys: Their names. What is set in the meantime is kept.
+            read: Returns all of them by name; FileNotFoundError means that they are not known.
+
+        Returns:
+            Self.
+        """
+        self._promised.update(dict.fromkeys(keys, read))
+        return self
+
     def get(self, key: str, default: Any = None) -> Any:
         """Return a value, or ``default`` if it is not known."""
+        if key in self._promised:
+            return getattr(self, key, default)
         return self.__dict__.get(key, default)
+
+    def _read(self, key: str) -> Any:
+        try:
+            values = self._promised[key]()
+        except FileNotFoundError as error:
+            raise AttributeError(f"'{key}' of data set '{self.name}': {error}") from error
+        for name, value in values.items():
+            self._promised.pop(name, None)
+            self.__dict__.setdefault(name, value)
+        return self.__dict__[key]
 
 
 class _MetadataCatalog(UserDict[str, Metadata]):

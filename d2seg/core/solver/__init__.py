@@ -4,6 +4,7 @@ from d2seg.core.solver.build import build_lr_scheduler, build_optimizer
 from d2seg.core.solver.clipping import GradientClipType, maybe_add_gradient_clipping
 from d2seg.core.solver.lr_scheduler import (
     LRMultiplier,
+    LRScheduler,
     WarmupCosineLR,
     WarmupMultiStepLR,
     WarmupParamScheduler,
@@ -13,6 +14,7 @@ from d2seg.core.solver.parameters import get_default_optimizer_params, reduce_pa
 __all__ = [
     "GradientClipType",
     "LRMultiplier",
+    "LRScheduler",
     "WarmupCosineLR",
     "WarmupMultiStepLR",
     "WarmupParamScheduler",

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from d2seg.core.utils.canvas import VisImage, as_points
 from d2seg.core.utils.colormap import Color, change_brightness, random_color, to_rgb
-from d2seg.core.utils.generic_mask import GenericMask
+from d2seg.core.utils.generic_mask import GenericMask, drop_small_parts
 from d2seg.core.utils.shapes import border, inner_point, rotated_corners, to_numpy
 
 
@@ -121,7 +121,7 @@ class Drawer:
         edge_color: Color | None = None,
         text: str | None = None,
         alpha: float = 0.5,
-        area_threshold: float = 10,
+        area_threshold: float | None = 10,
     ) -> VisImage:
         """Colour the pixels of a mask.
 
@@ -131,11 +131,12 @@ class Drawer:
             edge_color: Of its outline; by default the colour, darker.
             text: Written on the largest part.
             alpha: 1 is opaque.
-            area_threshold: Masks smaller than this, in pixels, are not drawn.
+            area_threshold: Parts of the mask smaller than this, in pixels, are not drawn; None
+                draws all.
         """
-        mask = to_numpy(binary_mask).astype(np.uint8)
+        mask = drop_small_parts(to_numpy(binary_mask), area_threshold or 0)
         generic = GenericMask(mask, self.output.height, self.output.width)
-        if generic.area() <= area_threshold:
+        if not mask.any():
             return self.output
         chosen = random_color(rgb=True, maximum=1) if color is None else color
         self._draw_mask(generic, chosen, alpha, edge_color)

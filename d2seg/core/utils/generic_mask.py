@@ -101,6 +101,25 @@ class GenericMask:
         return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], float)
 
 
+def drop_small_parts(mask: np.ndarray, min_area: float) -> np.ndarray:
+    """Leave out the parts of a mask whose outline has less than an area.
+
+    Args:
+        mask: (H, W), true or nonzero inside. Not modified.
+        min_area: In pixels, holes included.
+
+    Returns:
+        (H, W) uint8 of 0 and 1.
+    """
+    kept = (np.asarray(mask) != 0).astype(np.uint8)
+    if min_area <= 1:
+        return kept
+    for loop in trace_outlines(kept):
+        if 0 < _signed_area(loop) < min_area:
+            kept[_inside(loop, kept.shape)] = 0
+    return kept
+
+
 def trace_outlines(mask: np.ndarray) -> list[np.ndarray]:
     """Follow the edges between pixels that are in a mask and those that are not.
 
@@ -150,6 +169,15 @@ def _follow(following: dict[tuple[int, int], list[tuple[int, int]]]) -> np.ndarr
         point = (point[0] + chosen[0], point[1] + chosen[1])
         if point == start:
             return np.array(corners)
+
+
+def _inside(loop: np.ndarray, shape_hw: tuple[int, ...]) -> np.ndarray:
+    """Tell which pixels (H, W) a loop encloses: those with an odd number of edges on their left."""
+    inside = np.zeros(shape_hw, bool)
+    for (x, y), (next_x, next_y) in zip(loop, np.roll(loop, -1, axis=0), strict=True):
+        if x == next_x:
+            inside[min(y, next_y) : max(y, next_y), x:] ^= True
+    return inside
 
 
 def _signed_area(loop: np.ndarray) -> float:

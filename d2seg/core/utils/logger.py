@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
+import torch
 from tabulate import tabulate
 
 from d2seg.core.runtime.logger import setup_logger
@@ -83,6 +84,15 @@ def create_small_table(small_dict: Mapping[str, object]) -> str:
         stralign="center",
         numalign="center",
     )
+
+
+def _log_api_usage(identifier: str) -> None:
+    """Tell PyTorch's log of API usage, which is off by default, that something is used.
+
+    Args:
+        identifier: Such as ``modeling.meta_arch.RetinaNet``.
+    """
+    torch._C._log_api_usage_once(f"d2seg.{identifier}")
 
 
 def _caller() -> tuple[str, int]:

@@ -148,7 +148,7 @@ class Visualizer(Drawer):
                 edge_color=_OFF_WHITE,
                 text=str(label) if names is None else names[label],
                 alpha=alpha,
-                area_threshold=area_threshold or 0,
+                area_threshold=area_threshold,
             )
         return self.output
 
@@ -186,7 +186,7 @@ class Visualizer(Drawer):
                     edge_color=_OFF_WHITE,
                     text=str(label) if names is None else names[label],
                     alpha=alpha,
-                    area_threshold=area_threshold or 0,
+                    area_threshold=area_threshold,
                 )
         things = [(one, mask) for one, mask in present if one["isthing"]]
         if things:

@@ -1,10 +1,13 @@
 """The catalogs of data sets."""
 
+import copy
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from d2seg.core.data import DatasetCatalog, MetadataCatalog
+from d2seg.core.data.catalog import Metadata
 
 NAME = "catalog_test_set"
 
@@ -14,6 +17,23 @@ def clean() -> Iterator[None]:
     yield
     DatasetCatalog.pop(NAME, None)
     MetadataCatalog.pop(NAME, None)
+
+
+def test_promised_values_are_read_once_and_do_not_replace_others() -> None:
+    calls = []
+
+    def read() -> dict[str, Any]:
+        calls.append("read")
+        return {"thing_classes": ["a"], "counts": [3]}
+
+    metadata = Metadata(name="x").promise(["thing_classes", "counts"], read)
+    assert metadata.as_dict() == {"name": "x"} and metadata.get("colours") is None
+    metadata.thing_classes = ["b"]
+    copied = copy.deepcopy(metadata)
+    assert calls == [] and copied.thing_classes == ["b"]
+    assert metadata.counts == metadata.get("counts") == [3]
+    assert metadata.thing_classes == ["b"]
+    assert calls == ["read"]
 
 
 def test_a_data_set_is_loaded_only_when_asked_for() -> None:

@@ -41,7 +41,11 @@ def test_the_config_and_the_log_are_kept_and_the_seed_set(tmp_path: Path) -> Non
     kept = yaml.safe_load((tmp_path / "run" / "config.yaml").read_text())
     assert kept == yaml.safe_load(cfg.dump())
     assert kept["SEED"] == 7
-    assert "The full config is in" in (tmp_path / "run" / "log.txt").read_text()
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "The full config is in" in log
+    rows = dict(line.split(maxsplit=1) for line in log.splitlines() if len(line.split()) > 1)
+    assert rows["torch"] == torch.__version__
+    assert rows["numpy"] == np.__version__
 
 
 def test_without_a_seed_two_runs_differ(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from d2seg.core.layers import CycleBatchNormList, DeformConv, ModulatedDeformConv
+from d2seg.core.layers.deform_conv import deform_conv, modulated_deform_conv
 
 X = torch.randn(2, 4, 7, 9)
 
@@ -33,6 +34,18 @@ def test_weights_of_samples_scale_them() -> None:
     assert layer.bias is not None
     half = layer(X, offset, torch.full((2, 18, 7, 9), 0.5))
     torch.testing.assert_close(half, 0.5 * plain, atol=1e-5, rtol=1e-4)
+
+
+def test_functions_are_the_layers_with_a_given_weight() -> None:
+    plain = DeformConv(4, 6, 3, stride=2, padding=1, groups=2, deformable_groups=2)
+    offset, mask = torch.randn(2, 36, 4, 5), torch.rand(2, 18, 4, 5)
+    out = deform_conv(X, offset, plain.weight, 2, 1, 1, 2, 2)
+    torch.testing.assert_close(out, plain(X, offset))
+    layer = ModulatedDeformConv(4, 6, 3, stride=2, padding=1, groups=2, deformable_groups=2)
+    out = modulated_deform_conv(X, offset, mask, layer.weight, layer.bias, 2, 1, 1, 2, 2)
+    torch.testing.assert_close(out, layer(X, offset, mask))
+    with pytest.raises(ValueError, match="weight of 4 input channels and 18 offsets; found 2 and"):
+        deform_conv(X, offset, plain.weight, 2, 1)
 
 
 def test_norm_and_activation_come_last() -> None:

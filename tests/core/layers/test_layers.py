@@ -9,7 +9,7 @@ from d2seg.core.layers import (
     CNNBlockBase,
     Conv2d,
     FrozenBatchNorm2d,
-    LayerNorm2d,
+    LayerNorm,
     ROIAlign,
     cross_entropy,
     get_norm,
@@ -65,7 +65,7 @@ def test_freezing_a_block_fixes_its_parameters() -> None:
         ("SyncBN", nn.SyncBatchNorm),
         ("FrozenBN", FrozenBatchNorm2d),
         ("GN", nn.GroupNorm),
-        ("LN", LayerNorm2d),
+        ("LN", LayerNorm),
     ],
 )
 def test_norms_by_name(name: str, kind: type) -> None:
@@ -89,7 +89,7 @@ def test_unknown_norm_and_channels_that_do_not_divide_are_named() -> None:
 
 
 def test_layer_norm_normalises_the_channels_of_each_pixel() -> None:
-    out = LayerNorm2d(64)(torch.randn(2, 64, 5, 7) * 9 + 4)
+    out = LayerNorm(64)(torch.randn(2, 64, 5, 7) * 9 + 4)
     torch.testing.assert_close(out.mean(dim=1), torch.zeros(2, 5, 7), atol=1e-5, rtol=0)
     torch.testing.assert_close(
         out.var(dim=1, unbiased=False), torch.ones(2, 5, 7), rtol=1e-4, atol=0

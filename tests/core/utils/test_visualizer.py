@@ -12,6 +12,7 @@ from PIL import Image
 from d2seg.core.data import MetadataCatalog
 from d2seg.core.data.catalog import Metadata
 from d2seg.core.structures import BitMasks, Boxes, BoxMode, Instances, PolygonMasks
+from d2seg.core.utils.generic_mask import drop_small_parts
 from d2seg.core.utils.video_visualizer import VideoVisualizer
 from d2seg.core.utils.visualizer import ColorMode, Visualizer
 
@@ -187,6 +188,24 @@ def test_soft_masks_shade_and_small_masks_are_left_out() -> None:
     tiny = np.zeros((HEIGHT, WIDTH))
     tiny[0, 0] = 1
     assert not changed(Visualizer(IMAGE).draw_binary_mask(tiny, "red").get_image()).any()
+    assert changed(
+        Visualizer(IMAGE).draw_binary_mask(tiny, "red", area_threshold=None).get_image()
+    )[0, 0].any()
+
+
+def test_parts_below_the_threshold_are_left_out() -> None:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[10:16, 10:20] = True  # 60 pixels around a hole
+    mask[12:14, 12:18] = False
+    mask[40:44, 40:45] = True  # 20 pixels
+    large = mask.copy()
+    large[40:] = False
+    np.testing.assert_array_equal(drop_small_parts(mask, 20), mask)
+    np.testing.assert_array_equal(drop_small_parts(mask, 21), large)
+    assert not drop_small_parts(mask, 61).any()
+    picture = Visualizer(IMAGE).draw_binary_mask(mask, "red", area_threshold=21).get_image()
+    drawn = changed(picture)
+    assert drawn[10, 15].any() and not drawn[38:46, 38:47].any()
 
 
 def test_bad_input_is_named() -> None:

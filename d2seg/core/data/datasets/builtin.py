@@ -105,7 +105,7 @@ def register_all_coco(root: str) -> None:
 
 
 def register_all_lvis(root: str) -> None:
-    """Make LVIS known; its classes are known when it has been loaded.
+    """Make LVIS known; its classes are read from its files when they are first asked for.
 
     Args:
         root: The folder that has ``coco`` and ``lvis``.
@@ -155,7 +155,7 @@ def register_all_ade20k(root: str) -> None:
     for split, subfolder in _ADE20K_SPLITS.items():
         image_dir = os.path.join(folder, "images", subfolder)
         gt_dir = os.path.join(folder, "annotations_detectron2", subfolder)
-        _register_sem_seg(f"ade20k_sem_seg_{split}", image_dir, gt_dir)
+        _register_ade20k(f"ade20k_sem_seg_{split}", image_dir, gt_dir)
 
 
 def _register_coco_panoptic(name: str, folder: str, split: str) -> None:
@@ -195,10 +195,14 @@ def _register_cityscapes(split: str, image_dir: str, gt_dir: str) -> None:
     MetadataCatalog.get(labels).set(evaluator_type="cityscapes_sem_seg", ignore_label=255, **known)
 
 
-def _register_sem_seg(name: str, image_dir: str, gt_dir: str) -> None:
+def _register_ade20k(name: str, image_dir: str, gt_dir: str) -> None:
     DatasetCatalog.register(name, lambda: load_sem_seg(gt_dir, image_dir))
     MetadataCatalog.get(name).set(
-        image_root=image_dir, sem_seg_root=gt_dir, evaluator_type="sem_seg", ignore_label=255
+        image_root=image_dir,
+        sem_seg_root=gt_dir,
+        evaluator_type="sem_seg",
+        ignore_label=255,
+        **_get_builtin_metadata("ade20k_sem_seg"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from d2seg.core.data.datasets.ade20k_categories import ADE20K_CATEGORIES
 from d2seg.core.data.datasets.cityscapes_labels import CITYSCAPES_LABELS
 from d2seg.core.data.datasets.coco_categories import COCO_CATEGORIES
 
@@ -54,7 +55,7 @@ def _get_builtin_metadata(dataset_name: str) -> dict[str, Any]:
 
     Args:
         dataset_name: ``coco``, ``coco_panoptic_separated``, ``coco_panoptic_standard``,
-            ``coco_person`` or ``cityscapes``.
+            ``coco_person``, ``cityscapes`` or ``ade20k_sem_seg``.
 
     Raises:
         KeyError: There is no such family.
@@ -124,6 +125,7 @@ _FAMILIES = {
     "coco_panoptic_standard": _coco_panoptic_standard,
     "coco_person": _coco_person,
     "cityscapes": _cityscapes,
+    "ade20k_sem_seg": lambda: {"stuff_classes": list(ADE20K_CATEGORIES)},
 }
 
 

@@ -13,6 +13,8 @@ from d2seg.core.structures import BoxMode
 
 __all__ = ["get_lvis_instances_meta", "load_lvis_json", "register_lvis_instances"]
 
+_CLASS_KEYS = ("thing_classes", "class_image_count")
+
 
 def register_lvis_instances(
     name: str, metadata: dict[str, Any], json_file: str, image_root: str
@@ -21,14 +23,17 @@ def register_lvis_instances(
 
     Args:
         name: Such as ``lvis_v1_train``.
-        metadata: Further things to know about it; may be empty.
+        metadata: Further things to know about it; may be empty. Without ``thing_classes`` they
+            and ``class_image_count`` are read from the annotations when they are asked for.
         json_file: The annotations: a path or an address.
         image_root: The folder that has COCO's folders of images, such as ``train2017``.
     """
     DatasetCatalog.register(name, lambda: load_lvis_json(json_file, image_root, name))
-    MetadataCatalog.get(name).set(
+    known = MetadataCatalog.get(name).set(
         json_file=json_file, image_root=image_root, evaluator_type="lvis", **metadata
     )
+    if "thing_classes" not in metadata:
+        known.promise(_CLASS_KEYS, lambda: _classes(_read(json_file)["categories"]))
 
 
 def load_lvis_json(
@@ -58,8 +63,7 @@ def load_lvis_json(
     contiguous: dict[int, int] = {}
     if dataset_name is not None:
         metadata = MetadataCatalog.get(dataset_name)
-        known = metadata.get("thing_classes")
-        if known is None:
+        if "thing_classes" not in metadata.as_dict():  # get() would read the file once more
             metadata.set(**_classes(content["categories"]))
         contiguous = metadata.get("thing_dataset_id_to_contiguous_id") or {}
     annotations = defaultdict(list)

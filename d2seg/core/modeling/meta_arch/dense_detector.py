@@ -15,6 +15,11 @@ from d2seg.core.ops.dense import flatten_levels
 from d2seg.core.structures import ImageList, Instances
 
 
+def permute_to_N_HWA_K(tensor: Tensor, K: int) -> Tensor:
+    """Bring maps (B, A * K, H, W) into anchor order: (B, H * W * A, K)."""
+    return flatten_levels(tensor, K)
+
+
 class DenseDetector(ImageModel):
     """Base of detectors that predict at every cell of a pyramid.
 

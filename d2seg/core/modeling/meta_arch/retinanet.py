@@ -19,9 +19,15 @@ from d2seg.core.modeling.ground_truth import check_boxes, check_classes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
-from d2seg.core.modeling.meta_arch.dense_detector import DenseDetector, in_anchor_order
+from d2seg.core.modeling.meta_arch.dense_detector import (
+    DenseDetector,
+    in_anchor_order,
+    permute_to_N_HWA_K,
+)
 from d2seg.core.ops.dense import select_dense_detections
 from d2seg.core.structures import Boxes, ImageList, Instances, pairwise_iou
+
+__all__ = ["RetinaNet", "RetinaNetHead", "permute_to_N_HWA_K"]
 
 _FIRST_NORMALIZER = 100.0
 _NORMALIZER_MOMENTUM = 0.9

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from d2seg.core.ops.proposals import select_proposals
+from d2seg.core.ops.proposals import all_finite, select_proposals
 from d2seg.core.structures import Boxes, Instances
 
 # The probability of an object that is certain, as a logit that is still finite.
@@ -78,11 +78,6 @@ def find_top_rpn_proposals(
         fields = {"proposal_boxes": Boxes(boxes), "objectness_logits": logits}
         results.append(Instances(size_hw, **fields))
     return results
-
-
-def all_finite(tensors: list[Tensor]) -> bool:
-    """Tell whether no tensor has an Inf or NaN; the device is waited for once."""
-    return bool(torch.stack([torch.isfinite(tensor).all() for tensor in tensors]).all())
 
 
 def add_ground_truth_to_proposals_single_image(

@@ -10,16 +10,30 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
 from d2seg.core.modeling.backbone.backbone import named_shapes
-from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
+from d2seg.core.modeling.box_regression import (
+    Box2BoxTransform,
+    check_box_values,
+    dense_box_regression_loss,
+)
 from d2seg.core.modeling.ground_truth import check_boxes
-from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
+from d2seg.core.modeling.losses import Losses, check_box_loss_type
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
-from d2seg.core.modeling.proposal_generator.proposal_utils import all_finite
-from d2seg.core.modeling.proposal_generator.rpn_head import build_rpn_head
+from d2seg.core.modeling.proposal_generator.rpn_head import (
+    RPN_HEAD_REGISTRY,
+    StandardRPNHead,
+    build_rpn_head,
+)
 from d2seg.core.modeling.sampling import subsample_labels
-from d2seg.core.ops.proposals import flatten_deltas, flatten_logits, select_proposals
+from d2seg.core.ops.proposals import (
+    all_finite,
+    flatten_deltas,
+    flatten_logits,
+    select_proposals,
+)
 from d2seg.core.structures import Boxes, ImageList, Instances, pairwise_iou
+
+__all__ = ["RPN", "RPN_HEAD_REGISTRY", "StandardRPNHead", "build_rpn_head"]
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -219,22 +233,18 @@ class RPN(nn.Module):
         """Compute ``loss_rpn_cls`` and ``loss_rpn_loc`` over the sampled anchors (equation 1)."""
         labels = torch.stack(gt_labels)  # [B,A]
         logits = torch.cat(pred_objectness_logits, dim=1)  # [B,A]
-        deltas = torch.cat(pred_anchor_deltas, dim=1)  # [B,A,4]
         positive = labels == 1
         sampled = labels >= 0
 
         objectness = F.binary_cross_entropy_with_logits(
             logits[sampled], labels[sampled].to(logits.dtype), reduction="sum"
         )
-        image, anchor = positive.nonzero(as_tuple=True)
-        source = type(anchors[0]).cat(anchors).tensor[anchor]
-        target = torch.stack(gt_boxes)[image, anchor]
-        transform = self.box2box_transform
-        localization = box_regression_loss(
-            deltas[positive],
-            transform.apply_deltas(deltas[positive], source),
-            transform.get_deltas(source, target),
-            target,
+        localization = dense_box_regression_loss(
+            anchors,
+            self.box2box_transform,
+            pred_anchor_deltas,
+            gt_boxes,
+            positive,
             self.box_reg_loss_type,
             self.smooth_l1_beta,
         )

@@ -9,6 +9,7 @@ from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.box_regression import Box2BoxTransformRotated
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
 from d2seg.core.modeling.proposal_generator.rpn import RPN
+from d2seg.core.ops.proposals import all_finite
 from d2seg.core.ops.rotated import batched_nms_rotated
 from d2seg.core.structures import Instances, RotatedBoxes, pairwise_iou_rotated
 
@@ -61,7 +62,8 @@ class RRPN(RPN):
         deltas: list[Tensor],
         size_hw: tuple[int, int],
     ) -> Instances:
-        chosen, scores, levels = [], [], []
+        chosen: list[Tensor] = []
+        scores: list[Tensor] = []
         for number, level in enumerate(anchors):
             count = min(len(level), self.pre_nms_topk[self.training])
             best, index = logits[number].topk(count)
@@ -70,12 +72,78 @@ class RRPN(RPN):
             )
             chosen.append(decoded)
             scores.append(best)
-            levels.append(torch.full_like(index, number))
-        boxes, score, group = RotatedBoxes(torch.cat(chosen)), torch.cat(scores), torch.cat(levels)
-        finite = torch.isfinite(boxes.tensor).all(dim=1) & torch.isfinite(score)
-        boxes.clip(size_hw)
-        usable = torch.nonzero(finite & boxes.nonempty(self.min_box_size))[:, 0]
-        boxes, score, group = boxes[usable], score[usable], group[usable]
-        keep = batched_nms_rotated(boxes.tensor, score, group, self.nms_thresh)
-        keep = keep[: self.post_nms_topk[self.training]]
-        return Instances(size_hw, proposal_boxes=boxes[keep], objectness_logits=score[keep])
+        return _best_after_nms(
+            chosen,
+            scores,
+            size_hw,
+            self.nms_thresh,
+            self.post_nms_topk[self.training],
+            self.min_box_size,
+        )
+
+
+def find_top_rrpn_proposals(
+    proposals: list[Tensor],
+    pred_objectness_logits: list[Tensor],
+    image_sizes: list[tuple[int, int]],
+    nms_thresh: float,
+    pre_nms_topk: int,
+    post_nms_topk: int,
+    min_box_size: float,
+    training: bool,
+) -> list[Instances]:
+    """Pick proposals among decoded rotated boxes; see `find_top_rpn_proposals`.
+
+    Args:
+        proposals: Per level (B, A_l, 5) float.
+        pred_objectness_logits: Per level (B, A_l) float.
+        image_sizes: Height and width of each image.
+        nms_thresh: IoU above which the lower-scored proposal of a level is dropped.
+        pre_nms_topk: Boxes of each level that enter NMS.
+        post_nms_topk: Proposals of an image.
+        min_box_size: Proposals must be wider and higher than this, in pixels.
+        training: Whether values that are not finite are an error; otherwise they are left out.
+
+    Returns:
+        For each image Instances with ``proposal_boxes``, RotatedBoxes, and ``objectness_logits``.
+    """
+    if training and not all_finite([*proposals, *pred_objectness_logits]):
+        raise FloatingPointError("Proposals are Inf or NaN: training has diverged.")
+    results: list[Instances] = []
+    for image, size_hw in enumerate(image_sizes):
+        chosen: list[Tensor] = []
+        scores: list[Tensor] = []
+        for boxes, logits in zip(proposals, pred_objectness_logits, strict=True):
+            best, index = logits[image].topk(min(logits.shape[1], pre_nms_topk))
+            chosen.append(boxes[image][index])
+            scores.append(best)
+        results.append(
+            _best_after_nms(chosen, scores, size_hw, nms_thresh, post_nms_topk, min_box_size)
+        )
+    return results
+
+
+def _best_after_nms(
+    boxes_of_levels: list[Tensor],
+    scores_of_levels: list[Tensor],
+    size_hw: tuple[int, int],
+    nms_thresh: float,
+    post_nms_topk: int,
+    min_box_size: float,
+) -> Instances:
+    """Clip the boxes of an image, drop unusable ones, and keep the best after NMS per level."""
+    levels = [
+        torch.full_like(scores, float(level)).to(torch.int64)
+        for level, scores in enumerate(scores_of_levels)
+    ]
+    boxes, score = RotatedBoxes(torch.cat(boxes_of_levels)), torch.cat(scores_of_levels)
+    group = torch.cat(levels)
+    finite = torch.isfinite(boxes.tensor).all(dim=1) & torch.isfinite(score)
+    boxes.clip(size_hw)
+    usable = torch.nonzero(finite & boxes.nonempty(min_box_size))[:, 0]
+    boxes, score, group = boxes[usable], score[usable], group[usable]
+    keep = batched_nms_rotated(boxes.tensor, score, group, nms_thresh)[:post_nms_topk]
+    proposals = Instances(size_hw)
+    proposals.proposal_boxes = boxes[keep]
+    proposals.objectness_logits = score[keep]
+    return proposals

@@ -223,9 +223,11 @@ class StandardROIHeads(ROIHeads):
             boxes = [one.proposal_boxes for one in instances]
         else:
             boxes = [one.pred_boxes for one in instances]
-        return self.mask_head(
-            _pool(self.mask_pooler, features, self.mask_in_features, boxes), instances
-        )
+        names = self.mask_in_features
+        if self.mask_pooler is None:
+            return self.mask_head({name: features[name] for name in names}, instances)
+        pooled = self.mask_pooler([features[name] for name in names], boxes)
+        return self.mask_head(pooled, instances)
 
     def _forward_keypoint(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
         if not self.keypoint_on:
@@ -236,15 +238,8 @@ class StandardROIHeads(ROIHeads):
             boxes = [one.proposal_boxes for one in instances]
         else:
             boxes = [one.pred_boxes for one in instances]
-        return self.keypoint_head(
-            _pool(self.keypoint_pooler, features, self.keypoint_in_features, boxes), instances
-        )
-
-
-def _pool(
-    pooler: nn.Module | None, features: dict[str, Tensor], names: list[str], boxes: list[Boxes]
-) -> Any:
-    """Pool the named features; without a pooler return them by name."""
-    if pooler is None:
-        return {name: features[name] for name in names}
-    return pooler([features[name] for name in names], boxes)
+        names = self.keypoint_in_features
+        if self.keypoint_pooler is None:
+            return self.keypoint_head({name: features[name] for name in names}, instances)
+        pooled = self.keypoint_pooler([features[name] for name in names], boxes)
+        return self.keypoint_head(pooled, instances)

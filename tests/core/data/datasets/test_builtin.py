@@ -63,10 +63,20 @@ def test_other_data_sets() -> None:
     assert len(MetadataCatalog.get("lvis_v0.5_val_cocofied").thing_classes) == 80
     names = set(DatasetCatalog.list())
     assert {"lvis_v1_train", "ade20k_sem_seg_val", "cityscapes_fine_panoptic_train"} <= names
+    stuff = MetadataCatalog.get("ade20k_sem_seg_train").stuff_classes
+    assert len(stuff) == len(set(stuff)) == 150
+    # As the data set numbers them, at places far apart.
+    assert [stuff[index] for index in (0, 12, 76, 136, 149)] == [
+        "wall",
+        "person",
+        "boat",
+        "traffic light",
+        "flag",
+    ]
     panoptic = MetadataCatalog.get("cityscapes_fine_panoptic_val")
     assert list(panoptic.thing_dataset_id_to_contiguous_id) == list(range(11, 19))
     assert list(panoptic.stuff_dataset_id_to_contiguous_id) == list(range(11))
-    with pytest.raises(KeyError, match="Nothing is built in for 'imagenet'; known: cityscapes"):
+    with pytest.raises(KeyError, match="Nothing is built in for 'imagenet'; known: ade20k"):
         _get_builtin_metadata("imagenet")
 
 

@@ -89,6 +89,21 @@ def test_lvis(lvis: Path) -> None:
     assert len(get_lvis_instances_meta("lvis_v0.5_val_cocofied")["thing_classes"]) == 80
 
 
+def test_the_classes_of_lvis_are_read_when_they_are_asked_for(lvis: Path) -> None:
+    register_lvis_instances(NAME, {}, str(lvis), "coco/")
+    metadata = MetadataCatalog.get(NAME)
+    assert "thing_classes" not in metadata.as_dict()
+    moved = lvis.rename(lvis.with_suffix(".away"))
+    assert metadata.get("thing_classes", "unknown") == "unknown"
+    with pytest.raises(AttributeError, match=r"'thing_classes' of data set .* no annotation file"):
+        _ = metadata.thing_classes
+    moved.rename(lvis)
+    assert metadata.thing_classes == ["aerosol_can", "ant"]
+    lvis.unlink()  # it is read once
+    assert metadata.get("class_image_count")[1] == {"id": 2, "image_count": 3}
+    assert set(metadata.as_dict()) >= {"thing_classes", "class_image_count", "json_file"}
+
+
 def test_lvis_with_other_classes(lvis: Path) -> None:
     known = {"thing_classes": ["x"], "thing_dataset_id_to_contiguous_id": {2: 0}}
     register_lvis_instances(NAME, known, str(lvis), "coco/")
