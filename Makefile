@@ -19,7 +19,7 @@ demo: $(RUNTIME)
 	@echo "The demo's results are in $(DEMO_OUTPUT)/; open $(DEMO_OUTPUT)/index.html in a browser."
 
 test: $(DEV)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
@@ -48,5 +48,5 @@ $(RUNTIME): setup.py constraints.txt
 	@touch $(RUNTIME)
 
 $(DEV): setup.py constraints.txt
-	$(call install,.[dev])
+	$(call install,.[dev,train])
 	@touch $(RUNTIME) $(DEV)

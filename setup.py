@@ -50,7 +50,7 @@ setup(
         "jinja2",
     ],
     extras_require={
-        "train": ["tensorboard"],
+        "train": ["faster-coco-eval", "tensorboard"],
         "dev": [
             "build",
             "hypothesis",
@@ -58,6 +58,7 @@ setup(
             "mypy",
             "omegaconf",
             "pytest",
+            "pytest-xdist",
             "ruff",
             "scipy",
             "setuptools>=70.1",

@@ -217,8 +217,9 @@ class Trainer(DefaultTrainer):
             logger.info("Training ended early: %s", reason)
             self.checkpointer.save("model_final", iteration=self.iter)
             result = getattr(self, "_last_eval_results", None)
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
+        except (RuntimeError, EOFError, ConnectionError) as error:
+            # torch tells of it wherever the training is; a batch that is being sent breaks off.
+            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
                 raise
             raise ChildProcessError(
                 f"A worker process that loads images died at iteration {self.iter}, as happens "

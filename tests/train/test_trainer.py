@@ -1,18 +1,21 @@
 """What a training with the plugin's keys does, and that it can be interrupted."""
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from d2seg.class_names import class_names
 from d2seg.config import load_config
-from d2seg.framework import DetectionCheckpointer, build_model
+from d2seg.framework import CfgNode, DatasetMapper, DetectionCheckpointer, build_model
 from d2seg.train import Trainer, run_training
 from d2seg.train.run import TrainingJob
 from tests.train.conftest import VALIDATION, WriteConfig, read_metrics
@@ -187,6 +190,53 @@ def test_a_vanished_image_stops_the_run_with_its_name(
     (tmp_path / "small_train.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"Image '.*gone.png' cannot be used for training: .*gone"):
         train(config, "SOLVER.CHECKPOINT_PERIOD", "1")
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_good_checkpoint(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = write_config(DATASETS__TEST=[], SOLVER__MAX_ITER=4)
+    train(config)
+    run = tmp_path / "run"
+    before = {path.name: path.read_bytes() for path in run.glob("model_*.pth")}
+    # A process that may write no file above 1 MB: what a disk does that is nearly full.
+    limited = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20));"
+        "from d2seg.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", limited, "train", "--config-file", str(config), "--resume"]
+    done = subprocess.run(
+        [*command, "SOLVER.MAX_ITER", "8"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    last = done.stderr.splitlines()[-1]
+    assert "model_0000005.pth' cannot be written" in last
+    assert "earlier checkpoints are as they were" in last
+    assert {path.name: path.read_bytes() for path in run.glob("model_*.pth")} == before
+    assert not list(run.glob(".*"))
+    train(config, "SOLVER.MAX_ITER", "8", resume=True)
+    assert sorted(read_metrics(run))[-1] == 7
+
+
+@pytest.mark.slow
+def test_a_dead_worker_is_told_in_a_sentence(
+    write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def mapper_that_dies(cfg: CfgNode, images: Any) -> Any:
+        mapper = DatasetMapper(cfg, True)
+
+        def load(image: dict[str, Any]) -> Any:
+            if int(image["image_id"]) == images[3]["image_id"]:
+                os.kill(os.getpid(), signal.SIGKILL)  # as the kernel does when memory runs out
+            return mapper(image)
+
+        return load
+
+    monkeypatch.setattr("d2seg.train.trainer.build_train_mapper", mapper_that_dies)
+    with pytest.raises(ChildProcessError, match="worker process that loads images died at iter"):
+        train(write_config(DATALOADER__NUM_WORKERS=1, SOLVER__CHECKPOINT_PERIOD=1))
 
 
 def test_evaluation_alone_gives_the_same_results(write_config: WriteConfig, tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 import logging
 import os
+import shutil
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -93,6 +95,7 @@ class DetectionCheckpointer(Checkpointer):
 
         Raises:
             ValueError: ``name`` is a path.
+            OSError: The file cannot be written; one of this name stays as it was.
         """
         if not self.save_dir or not self.save_to_disk:
             return
@@ -102,7 +105,7 @@ class DetectionCheckpointer(Checkpointer):
         target = os.path.join(self.save_dir, f"{name}.pth")
         self.logger.info("Saving %s", target)
         with replace_when_complete(target) as temporary:
-            torch.save({"model": self.model.state_dict(), **states, **kwargs}, temporary)
+            _write({"model": self.model.state_dict(), **states, **kwargs}, temporary, target)
         self.tag_last_checkpoint(f"{name}.pth")
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
@@ -138,6 +141,18 @@ class DetectionCheckpointer(Checkpointer):
                 *counts,
             )
         super()._log_incompatible_keys(incompatible)
+
+
+def _write(checkpoint: dict[str, Any], temporary: Path, target: str) -> None:
+    try:
+        torch.save(checkpoint, temporary)
+    except (OSError, RuntimeError) as error:  # torch tells of a full disk by a RuntimeError
+        free = shutil.disk_usage(temporary.parent).free / 2**20
+        reason = error.strerror if isinstance(error, OSError) else "not everything was written"
+        raise OSError(
+            f"Checkpoint '{target}' cannot be written: {reason}. {free:.0f} MB are free there; "
+            "make room, or choose another OUTPUT_DIR. The earlier checkpoints are as they were."
+        ) from error
 
 
 def _is_main_process() -> bool:
