@@ -85,11 +85,15 @@ class ROIPooler(nn.Module):
 
     def _pool_by_level(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         rois = convert_boxes_to_pooler_format(box_lists)
-        levels = assign_boxes_to_levels(
-            box_lists,
+        boxes = rois[:, 1:5]
+        if self.pooler_type == "ROIAlignRotated":
+            half = rois[:, 3:5] / 2
+            boxes = torch.cat([-half, half], dim=1)  # upright, of the same area
+        levels = assign_levels(
+            boxes,
+            len(x),
             self.min_level,
-            self.max_level,
-            self.canonical_box_size,
+            float(self.canonical_box_size),
             self.canonical_level,
         )
         height, width = self.output_size
