@@ -68,14 +68,13 @@ class ROIPooler(nn.Module):
             raise ValueError(
                 f"ROIPooler got features of {x[0].shape[0]} images, but boxes of {len(box_lists)}."
             )
-        counts = torch.tensor([len(boxes) for boxes in box_lists], device=x[0].device)
-        images = torch.arange(len(box_lists), device=x[0].device).repeat_interleave(counts)
         if self.pooler_type in ("ROIAlignRotated", "ROIPool"):
             return self._pool_by_level(x, box_lists)
+        rois = convert_boxes_to_pooler_format(box_lists)
         return pool_multilevel(
-            list(x),
-            torch.cat([boxes.tensor for boxes in box_lists]),
-            images,
+            x,
+            rois[:, 1:],
+            rois[:, 0],
             self.output_size,
             self.scales,
             self.sampling_ratio,
@@ -86,11 +85,15 @@ class ROIPooler(nn.Module):
 
     def _pool_by_level(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
         rois = convert_boxes_to_pooler_format(box_lists)
-        levels = assign_boxes_to_levels(
-            box_lists,
+        boxes = rois[:, 1:5]
+        if self.pooler_type == "ROIAlignRotated":
+            half = rois[:, 3:5] / 2
+            boxes = torch.cat([-half, half], dim=1)  # upright, of the same area
+        levels = assign_levels(
+            boxes,
+            len(x),
             self.min_level,
-            self.max_level,
-            self.canonical_box_size,
+            float(self.canonical_box_size),
             self.canonical_level,
         )
         height, width = self.output_size
