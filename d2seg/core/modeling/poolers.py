@@ -68,14 +68,13 @@ class ROIPooler(nn.Module):
             raise ValueError(
                 f"ROIPooler got features of {x[0].shape[0]} images, but boxes of {len(box_lists)}."
             )
-        counts = torch.tensor([len(boxes) for boxes in box_lists], device=x[0].device)
-        images = torch.arange(len(box_lists), device=x[0].device).repeat_interleave(counts)
-        if self.pooler_type in ("ROIAlignRotated", "ROIPool"):
+        if self.pooler_type == "ROIAlignRotated" or self.pooler_type == "ROIPool":
             return self._pool_by_level(x, box_lists)
+        rois = convert_boxes_to_pooler_format(box_lists)
         return pool_multilevel(
             list(x),
-            torch.cat([boxes.tensor for boxes in box_lists]),
-            images,
+            rois[:, 1:],
+            rois[:, 0],
             self.output_size,
             self.scales,
             self.sampling_ratio,
