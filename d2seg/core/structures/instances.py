@@ -159,7 +159,7 @@ class Instances:
 
 def _length(value: Any) -> int:
     # In a trace this may be a tensor; the function `len` would make it a constant.
-    return value.__len__()  # type: ignore[no-any-return]
+    return value.__len__()
 
 
 def _choose(value: Any, item: slice | Tensor) -> Any:
