@@ -131,8 +131,8 @@ def _assert_close(name: str, first: Any, second: Any, rtol: float) -> None:
     if isinstance(first, Boxes | BitMasks | ROIMasks):
         first, second = first.tensor, second.tensor
     if isinstance(first, Tensor):
-        tolerance = float(first.abs().max()) * rtol if first.numel() else 0.0
         if first.is_floating_point() and first.shape == second.shape:
+            tolerance = float(first.abs().max()) * rtol if first.numel() else 0.0
             same = torch.allclose(first, second, rtol=rtol, atol=tolerance)
         else:
             same = torch.equal(first, second)
