@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Tensor, as_tensor
+from torch import Tensor, as_tensor, stack
 
 from d2seg.core.runtime.names import locate, target_name
 from d2seg.core.structures import Boxes, Instances, ROIMasks
@@ -71,9 +71,11 @@ def flatten_to_tuple(obj: Any) -> tuple[tuple[Any, ...], Schema]:
         return _join("dict", list(obj.values()), list(obj))
     if isinstance(obj, Instances):
         names = sorted(obj.get_fields())
-        size_hw = obj.image_size
-        size = size_hw if isinstance(size_hw, Tensor) else as_tensor(size_hw)
-        return _join("instances", [*(obj.get(name) for name in names), size], names)
+        size_hw: Any = obj.image_size
+        if not isinstance(size_hw, Tensor):
+            # Apart: joined at once, sizes that a trace follows would become constants of it.
+            size_hw = stack([as_tensor(length) for length in size_hw])
+        return _join("instances", [*(obj.get(name) for name in names), size_hw], names)
     if isinstance(obj, _WRAPPERS):
         values, schema = _join("wrapped", [obj.tensor])
         schema.class_name = target_name(type(obj))

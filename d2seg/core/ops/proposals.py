@@ -5,7 +5,7 @@ from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
 from d2seg.core.ops.boxes import clip_boxes, nonempty
-from d2seg.core.ops.dense import flatten_levels
+from d2seg.core.ops.dense import at_most, flatten_levels
 from d2seg.core.ops.nms import batched_nms
 
 
@@ -60,7 +60,7 @@ def select_proposals(
     all_boxes: list[Tensor] = []
     all_levels: list[Tensor] = []
     for level in range(len(logits)):
-        count = _at_most(logits[level].shape[0], pre_nms_topk)
+        count = at_most(logits[level].shape[0], pre_nms_topk)
         best, index = logits[level].topk(count)
         # Only what can become a proposal is decoded: a tenth of the anchors of the finest level.
         boxes = decode_boxes(deltas[level][index], anchors[level][index], weights, scale_clamp)
@@ -77,10 +77,3 @@ def select_proposals(
     boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
     keep = batched_nms(boxes, scores, levels, nms_thresh, aten_only)[:post_nms_topk]
     return boxes[keep], scores[keep]
-
-
-def _at_most(count: int, limit: int) -> int:
-    if not torch.jit.is_scripting() and torch.jit.is_tracing():
-        # Which of the two is smaller must not become a constant of the trace.
-        return torch.as_tensor(count).clamp(max=limit)  # type: ignore[return-value]
-    return min(count, limit)

@@ -19,6 +19,7 @@ from d2seg.core.modeling import build_backbone, poolers
 from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
+from d2seg.core.modeling.postprocessing import detector_postprocess
 from d2seg.core.modeling.proposal_generator import build_proposal_generator
 from d2seg.core.modeling.roi_heads import KRCNNConvDeconvUpsampleHead, StandardROIHeads
 from d2seg.core.structures import Boxes, ImageList, Instances, RotatedBoxes
@@ -180,3 +181,27 @@ def test_what_torchscript_made_can_be_read(tmp_path: Path) -> None:
     assert "def forward" in files["model_ts_code.txt"]
     dump_torchscript_IR(torch.jit.trace(torch.sin, torch.rand(2)), str(tmp_path / "function"))
     assert not (tmp_path / "function" / "model.txt").exists()
+
+
+def test_a_traced_postprocessing_holds_for_other_sizes() -> None:
+    def postprocess(
+        boxes: Tensor, masks: Tensor, size_hw: Tensor, wanted_hw: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        size = (size_hw[0], size_hw[1])
+        found = Instances(size, pred_boxes=Boxes(boxes), pred_masks=masks)  # type: ignore[arg-type]
+        result = detector_postprocess(found, wanted_hw[0], wanted_hw[1])  # type: ignore[arg-type]
+        size_of_result = torch.stack([torch.as_tensor(length) for length in result.image_size])
+        return result.pred_boxes.tensor, result.pred_masks, size_of_result
+
+    def arguments(count: int, size: list[int], wanted: list[int]) -> tuple[Tensor, ...]:
+        corners = torch.rand(count, 2) * 10
+        boxes = torch.cat([corners, corners + 8], dim=1)
+        return boxes, torch.rand(count, 1, 7, 7), torch.tensor(size), torch.tensor(wanted)
+
+    traced = torch.jit.trace(postprocess, arguments(3, [20, 30], [40, 50]))
+    others = arguments(5, [24, 18], [37, 61])
+    (boxes, masks, size), expected = traced(*others), postprocess(*others)
+    torch.testing.assert_close(boxes, expected[0])  # a factor is divided in another precision
+    assert (masks != expected[1]).float().mean() < 1e-3
+    assert masks.shape == (5, 37, 61)
+    assert size.tolist() == expected[2].tolist() == [37, 61]
