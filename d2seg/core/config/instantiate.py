@@ -36,13 +36,31 @@ def instantiate(cfg: Any) -> Any:
 
 
 def describe_dataclass(value: Any) -> dict[str, Any]:
-    """Describe an instance of a dataclass as the call that makes it."""
+    """Describe an instance of a dataclass as the call that makes it, those inside it included.
+
+    Raises:
+        TypeError: It is no instance of a dataclass.
+    """
+    if not _is_dataclass_instance(value):
+        raise TypeError(f"describe_dataclass needs an instance of a dataclass; found {value!r}.")
     described: dict[str, Any] = {"_target_": target_name(type(value))}
     for field in dataclasses.fields(value):
-        inner = getattr(value, field.name)
-        is_instance = dataclasses.is_dataclass(inner) and not isinstance(inner, type)
-        described[field.name] = describe_dataclass(inner) if is_instance else inner
+        described[field.name] = _described(getattr(value, field.name))
     return described
+
+
+dump_dataclass = describe_dataclass
+"""detectron2's name of it."""
+
+
+def _described(value: Any) -> Any:
+    if _is_dataclass_instance(value):
+        return describe_dataclass(value)
+    return [_described(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def _is_dataclass_instance(value: Any) -> bool:
+    return dataclasses.is_dataclass(value) and not isinstance(value, type)
 
 
 def _is_list(cfg: Any) -> bool:

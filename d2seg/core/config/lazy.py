@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -261,13 +262,12 @@ def _can_be_found(target: Any) -> bool:
 
 def _cloudpickle() -> ModuleType:
     try:
-        import cloudpickle
+        return import_module("cloudpickle")  # has no type information
     except ImportError as error:
         raise ImportError(
             "A config that YAML cannot hold is pickled, which needs the package cloudpickle: "
             "pip install cloudpickle."
         ) from error
-    return cloudpickle
 
 
 def _lines(content: Mapping[str, Any], prefix: str) -> Iterator[str]:

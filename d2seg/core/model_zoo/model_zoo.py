@@ -35,7 +35,7 @@ def get_config_file(config_path: str) -> str:
     if config_path.endswith(".py"):
         raise UnknownModelError(
             f"The model zoo has no '{config_path}': d2seg ships YAML configs, and of those written "
-            "in Python (LazyConfig) only what has no YAML. Take a name from configs/README.md."
+            "in Python (LazyConfig) only some. Take a name from configs/README.md."
         )
     raise UnknownModelError(_unknown("config", config_path, names))
 

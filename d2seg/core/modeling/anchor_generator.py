@@ -45,6 +45,7 @@ class DefaultAnchorGenerator(nn.Module):
     """
 
     box_dim = 4
+    __jit_unused_properties__ = ("num_anchors", "num_cell_anchors")
 
     @configurable
     def __init__(
@@ -95,16 +96,21 @@ class DefaultAnchorGenerator(nn.Module):
 
     num_cell_anchors = num_anchors
 
-    def forward(self, features: Sequence[Tensor]) -> list[Boxes]:
+    def forward(self, features: list[Tensor]) -> list[Boxes]:
         """Lay anchors over the feature maps (B, C, H_l, W_l).
 
         Returns:
             For each level Boxes of length H_l * W_l * A_l, ordered (y, x, anchor).
         """
-        return [
-            Boxes(grid_anchors(cell, (feature.shape[-2], feature.shape[-1]), stride, self.offset))
-            for cell, feature, stride in zip(self.cell_anchors, features, self.strides, strict=True)
-        ]
+        cells = [named[1] for named in self.cell_anchors.named_buffers()]
+        _require_levels(len(features), len(cells))
+        anchors: list[Boxes] = []
+        for level, feature in enumerate(features):
+            grid_hw = (feature.shape[-2], feature.shape[-1])
+            anchors.append(
+                Boxes(grid_anchors(cells[level], grid_hw, self.strides[level], self.offset))
+            )
+        return anchors
 
 
 @ANCHOR_GENERATOR_REGISTRY.register()
@@ -120,6 +126,7 @@ class RotatedAnchorGenerator(nn.Module):
     """
 
     box_dim = 5
+    __jit_unused_properties__ = ("num_anchors", "num_cell_anchors")
 
     @configurable
     def __init__(
@@ -175,22 +182,21 @@ class RotatedAnchorGenerator(nn.Module):
 
     num_cell_anchors = num_anchors
 
-    def forward(self, features: Sequence[Tensor]) -> list[RotatedBoxes]:
+    def forward(self, features: list[Tensor]) -> list[RotatedBoxes]:
         """Lay anchors over the feature maps (B, C, H_l, W_l).
 
         Returns:
             For each level RotatedBoxes of length H_l * W_l * A_l, ordered (y, x, anchor).
         """
-        anchors = []
-        for cell, feature, stride in zip(self.cell_anchors, features, self.strides, strict=True):
+        cells = [named[1] for named in self.cell_anchors.named_buffers()]
+        _require_levels(len(features), len(cells))
+        anchors: list[RotatedBoxes] = []
+        for level, feature in enumerate(features):
+            cell, grid_hw = cells[level], (feature.shape[-2], feature.shape[-1])
             # Of boxes without a size the corners are the centres.
-            corners = grid_anchors(
-                cell[:, [0, 1, 0, 1]],
-                (feature.shape[-2], feature.shape[-1]),
-                stride,
-                self.offset,
-            )
-            shape = cell[:, 2:].repeat(len(corners) // len(cell), 1)
+            points = torch.cat([cell[:, :2], cell[:, :2]], dim=1)
+            corners = grid_anchors(points, grid_hw, self.strides[level], self.offset)
+            shape = cell[:, 2:].repeat(grid_hw[0] * grid_hw[1], 1)
             anchors.append(RotatedBoxes(torch.cat([corners[:, :2], shape], dim=1)))
         return anchors
 
@@ -198,6 +204,11 @@ class RotatedAnchorGenerator(nn.Module):
 def build_anchor_generator(cfg: Any, input_shape: list[ShapeSpec]) -> nn.Module:
     """Build the generator that ``MODEL.ANCHOR_GENERATOR.NAME`` names."""
     return ANCHOR_GENERATOR_REGISTRY.get(cfg.MODEL.ANCHOR_GENERATOR.NAME)(cfg, input_shape)
+
+
+def _require_levels(found: int, expected: int) -> None:
+    if found != expected:
+        raise ValueError(f"The anchor generator has {expected} levels, but got {found} features.")
 
 
 def _for_each_level(key: str, values: Sequence[Any], num_levels: int) -> Sequence[Sequence[float]]:

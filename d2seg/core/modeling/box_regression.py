@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -11,6 +11,12 @@ from d2seg.core.modeling.losses import box_regression_loss
 from d2seg.core.ops.box_coding import decode_boxes, encode_boxes
 from d2seg.core.ops.rotated_coding import decode_rotated_boxes, encode_rotated_boxes
 from d2seg.core.structures import Boxes
+
+# Any sequence will do; TorchScript compiles for lists.
+if TYPE_CHECKING:
+    Weights = Sequence[float]
+else:
+    Weights = list[float]
 
 DEFAULT_SCALE_CLAMP = math.log(1000.0 / 16)
 """No box grows by more than this log factor: from 16 to 1000 pixels."""
@@ -66,7 +72,7 @@ class Box2BoxTransform:
         scale_clamp: Upper bound of dw and dh when decoding.
     """
 
-    def __init__(self, weights: Sequence[float], scale_clamp: float = DEFAULT_SCALE_CLAMP) -> None:
+    def __init__(self, weights: Weights, scale_clamp: float = DEFAULT_SCALE_CLAMP) -> None:
         self.weights = [float(weight) for weight in weights]
         self.scale_clamp = scale_clamp
 
@@ -85,6 +91,7 @@ class Box2BoxTransform:
         """Apply deltas (N, 4K) to boxes (N, 4): (N, 4K) XYXY pixels."""
         return decode_boxes(deltas, boxes, self.weights, self.scale_clamp)
 
+    @torch.jit.unused
     def __repr__(self) -> str:
         """Show the weights."""
         return f"{type(self).__name__}(weights={self.weights})"
@@ -97,6 +104,11 @@ class Box2BoxTransformRotated(Box2BoxTransform):
         weights: Factors of (dx, dy, dw, dh, da); the turn da is in radians.
         scale_clamp: Upper bound of dw and dh when decoding.
     """
+
+    def __init__(self, weights: Weights, scale_clamp: float = DEFAULT_SCALE_CLAMP) -> None:
+        # TorchScript's classes inherit nothing, so this is written again.
+        self.weights = [float(weight) for weight in weights]
+        self.scale_clamp = scale_clamp
 
     def get_deltas(self, src_boxes: Tensor, target_boxes: Tensor) -> Tensor:
         """Return the deltas (N, 5) that turn each source box into its target.

@@ -1,6 +1,7 @@
 """Losses together with the figures that describe them."""
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from fvcore.nn import giou_loss, smooth_l1_loss
@@ -8,6 +9,13 @@ from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss
 
 from d2seg.core.runtime.events import get_event_storage, has_event_storage
+from d2seg.core.structures import Instances
+
+# What heads return: losses in training, else the instances. TorchScript compiles the latter.
+if TYPE_CHECKING:
+    LossesOrInstances = Any
+else:
+    LossesOrInstances = list[Instances]
 
 _IOU_LOSSES = {
     "giou": giou_loss,

@@ -1,5 +1,8 @@
 """From the resolution of the network input to that of the user's image."""
 
+from typing import Any
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,7 +25,9 @@ def detector_postprocess(
         New Instances of that size; ``pred_masks`` is (N, output_height, output_width) bool.
         Detections whose box is empty after clipping are left out.
     """
-    size_hw = (int(output_height), int(output_width))
+    # In a trace the sizes stay tensors, so that it holds for others.
+    keep: Any = torch.as_tensor if torch.jit.is_tracing() else int
+    size_hw = (keep(output_height), keep(output_width))
     scale_x = size_hw[1] / results.image_size[1]
     scale_y = size_hw[0] / results.image_size[0]
     output = Instances(size_hw, **results.get_fields())

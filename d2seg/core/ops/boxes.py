@@ -55,7 +55,8 @@ def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:
         scale_x: Factor of both x coordinates.
         scale_y: Factor of both y coordinates.
     """
-    return boxes * torch.tensor([scale_x, scale_y, scale_x, scale_y]).to(boxes)
+    x, y = boxes[..., 0::2] * scale_x, boxes[..., 1::2] * scale_y
+    return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
 
 
 def pairwise_intersection(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:

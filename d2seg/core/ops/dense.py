@@ -29,7 +29,7 @@ def best_candidates(
     """
     candidates = torch.nonzero(scores > score_thresh)  # [M,2]: place, class
     values = scores[candidates[:, 0], candidates[:, 1]]
-    best, index = values.topk(min(values.shape[0], topk))
+    best, index = values.topk(at_most(values.shape[0], topk))
     return best, candidates[index, 0], candidates[index, 1]
 
 
@@ -77,3 +77,10 @@ def select_dense_detections(
     classes = torch.cat(all_classes)
     keep = batched_nms(boxes, best, classes, nms_thresh, aten_only)[:topk]
     return boxes[keep], best[keep], classes[keep]
+
+
+def at_most(count: int, limit: int) -> int:
+    """Return the smaller of two numbers; in a trace the comparison is part of it."""
+    if not torch.jit.is_scripting() and torch.jit.is_tracing():
+        return torch.as_tensor(count).clamp(max=limit)  # type: ignore[return-value]
+    return min(count, limit)

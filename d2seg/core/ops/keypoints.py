@@ -31,6 +31,7 @@ def keypoint_targets(keypoints: Tensor, boxes: Tensor, heatmap_size: int) -> tup
     return (cell[:, :, 1] * heatmap_size + cell[:, :, 0]) * valid, valid
 
 
+@torch.jit.script_if_tracing  # a trace would keep the number of objects and their sizes
 def decode_heatmaps(heatmaps: Tensor, boxes: Tensor) -> Tensor:
     """Read keypoints off their heat maps, enlarged to the pixels of each box.
 

@@ -56,6 +56,19 @@ def paste_masks(
     return pasted
 
 
+@torch.jit.script_if_tracing
+def paste_traced_masks(masks: Tensor, boxes: Tensor, size_hw: Tensor, threshold: float) -> Tensor:
+    """Run `paste_masks` within a trace, which then holds for any count and size.
+
+    Args:
+        masks: As there.
+        boxes: As there.
+        size_hw: (2,) integer.
+        threshold: As there.
+    """
+    return paste_masks(masks, boxes, (int(size_hw[0]), int(size_hw[1])), threshold)
+
+
 def _sample_mask(mask: Tensor, box: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
     """Read a mask at the pixel centres of a window of the image: (y1 - y0, x1 - x0) float."""
     size = box[2:] - box[:2]

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
 from d2seg.core.ops.boxes import clip_boxes, nonempty
-from d2seg.core.ops.dense import flatten_levels
+from d2seg.core.ops.dense import at_most, flatten_levels
 from d2seg.core.ops.nms import batched_nms
 
 
@@ -60,7 +60,7 @@ def select_proposals(
     all_boxes: list[Tensor] = []
     all_levels: list[Tensor] = []
     for level in range(len(logits)):
-        count = min(logits[level].shape[0], pre_nms_topk)
+        count = at_most(logits[level].shape[0], pre_nms_topk)
         best, index = logits[level].topk(count)
         # Only what can become a proposal is decoded: a tenth of the anchors of the finest level.
         boxes = decode_boxes(deltas[level][index], anchors[level][index], weights, scale_clamp)

@@ -1,6 +1,5 @@
 """A list of upright boxes, and what is computed between two such lists."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from d2seg.core.ops import boxes as box_ops
 from d2seg.core.structures.box_mode import BoxMode
+from d2seg.core.structures.script_types import Device, DeviceLike, Index, TensorLike, float_rows
 
 __all__ = [
     "BoxMode",
@@ -27,7 +27,7 @@ class Boxes:
         tensor: (N, 4) float32, XYXY absolute pixels.
     """
 
-    def __init__(self, tensor: Any) -> None:
+    def __init__(self, tensor: TensorLike) -> None:
         """Hold these boxes.
 
         Args:
@@ -37,18 +37,13 @@ class Boxes:
         Raises:
             ValueError: Another shape.
         """
-        tensor = torch.as_tensor(tensor, dtype=torch.float32)
-        if tensor.numel() == 0:
-            tensor = tensor.reshape(0, 4)
-        if tensor.ndim != 2 or tensor.shape[1] != 4:
-            raise ValueError(f"Boxes has to be given a tensor (N, 4); found {tuple(tensor.shape)}.")
-        self.tensor: Tensor = tensor
+        self.tensor = float_rows(tensor, 4, "Boxes")
 
     def clone(self) -> "Boxes":
         """Return a copy that shares no memory."""
         return Boxes(self.tensor.clone())
 
-    def to(self, device: torch.device | str) -> "Boxes":
+    def to(self, device: DeviceLike) -> "Boxes":
         """Return the boxes on this device."""
         return Boxes(self.tensor.to(device=device))
 
@@ -86,8 +81,8 @@ class Boxes:
         """
         height, width = box_size
         top_left = self.tensor[:, :2] >= -boundary_threshold
-        limit = self.tensor.new_tensor([width + boundary_threshold, height + boundary_threshold])
-        return top_left.all(dim=1) & (self.tensor[:, 2:] < limit).all(dim=1)
+        left_of = self.tensor[:, 2] < width + boundary_threshold
+        return top_left.all(dim=1) & left_of & (self.tensor[:, 3] < height + boundary_threshold)
 
     def get_centers(self) -> Tensor:
         """Return the centres, (N, 2) float, XY pixels."""
@@ -100,16 +95,16 @@ class Boxes:
     @classmethod
     def cat(cls, boxes_list: list["Boxes"]) -> "Boxes":
         """Join several lists of boxes; an empty list gives no boxes."""
-        if not boxes_list:
+        if len(boxes_list) == 0:
             return cls(torch.empty(0, 4))
         return cls(torch.cat([boxes.tensor for boxes in boxes_list], dim=0))
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> Device:
         """Where the boxes are."""
         return self.tensor.device
 
-    def __getitem__(self, item: int | slice | Tensor) -> "Boxes":
+    def __getitem__(self, item: Index) -> "Boxes":
         """Return the chosen boxes; an integer gives a list of one box."""
         if isinstance(item, int):
             return Boxes(self.tensor[item].reshape(1, 4))
@@ -118,7 +113,8 @@ class Boxes:
     def __len__(self) -> int:
         return self.tensor.shape[0]
 
-    def __iter__(self) -> Iterator[Tensor]:
+    @torch.jit.unused
+    def __iter__(self) -> Any:
         """Yield each box as a tensor (4,)."""
         yield from self.tensor
 

@@ -1,10 +1,19 @@
 """Images of different sizes in one padded tensor."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from d2seg.core.structures.script_types import Device
+
+# Any sequence will do; TorchScript compiles for lists.
+if TYPE_CHECKING:
+    Images = Sequence[Tensor]
+else:
+    Images = list[Tensor]
 
 
 class ImageList:
@@ -22,12 +31,14 @@ class ImageList:
 
     @staticmethod
     def from_tensors(
-        tensors: Sequence[Tensor],
+        tensors: Images,
         size_divisibility: int = 0,
         pad_value: float = 0.0,
-        padding_constraints: Mapping[str, int] | None = None,
+        padding_constraints: dict[str, int] | None = None,
     ) -> "ImageList":
         """Pad images to a common size and stack them.
+
+        In a trace the sizes are tensors (2,), so that it holds for images of other sizes.
 
         Args:
             tensors: Images (H_i, W_i) or (C, H_i, W_i), all of one type and device.
@@ -41,21 +52,26 @@ class ImageList:
                 that is larger than ``square_size``.
         """
         _require_stackable(tensors)
-        constraints = padding_constraints or {}
-        sizes_hw = [(int(image.shape[-2]), int(image.shape[-1])) for image in tensors]
-        divisor = constraints.get("size_divisibility", size_divisibility)
-        height, width = _common_size(sizes_hw, constraints.get("square_size", 0), divisor)
-        leading = tensors[0].shape[:-2]
-        batch = tensors[0].new_full((len(tensors), *leading, height, width), pad_value)
-        for padded, image in zip(batch, tensors, strict=True):
-            padded[..., : image.shape[-2], : image.shape[-1]] = image
+        divisor, square_size = size_divisibility, 0
+        if padding_constraints is not None:
+            divisor = padding_constraints.get("size_divisibility", size_divisibility)
+            square_size = padding_constraints.get("square_size", 0)
+        if not torch.jit.is_scripting() and torch.jit.is_tracing():
+            return _traced(tensors, divisor, square_size, pad_value)
+        sizes_hw = [(image.shape[-2], image.shape[-1]) for image in tensors]
+        height, width = _common_size(sizes_hw, square_size, divisor)
+        shape = [len(tensors)] + list(tensors[0].shape[:-2]) + [height, width]
+        batch = tensors[0].new_full(shape, pad_value)
+        for index, image in enumerate(tensors):
+            batch[index, ..., : image.shape[-2], : image.shape[-1]] = image
         return ImageList(batch, sizes_hw)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> Device:
         """Where the batch is."""
         return self.tensor.device
 
+    @torch.jit.unused
     def to(self, *args: Any, **kwargs: Any) -> "ImageList":
         """Return the batch after ``tensor.to(...)``."""
         return ImageList(self.tensor.to(*args, **kwargs), self.image_sizes)
@@ -69,21 +85,39 @@ class ImageList:
         return len(self.image_sizes)
 
 
-def _require_stackable(tensors: Sequence[Tensor]) -> None:
+def _traced(
+    tensors: Sequence[Tensor], divisor: int, square_size: int, pad_value: float
+) -> ImageList:
+    """Pad and stack with every size taken from the images, as a trace needs it."""
+    sizes_hw = [torch.stack([torch.as_tensor(n) for n in image.shape[-2:]]) for image in tensors]
+    common = torch.stack(sizes_hw).amax(dim=0)
+    if square_size > 0:
+        common = torch.full_like(common, square_size)
+    if divisor > 1:
+        common = (common + (divisor - 1)).div(divisor, rounding_mode="floor") * divisor
+    padded = []
+    for image, size in zip(tensors, sizes_hw, strict=True):
+        below, right = (common - size).unbind()
+        padded.append(F.pad(image, [0, right, 0, below], value=pad_value))  # type: ignore[list-item]
+    return ImageList(torch.stack(padded), sizes_hw)  # type: ignore[arg-type]
+
+
+def _require_stackable(tensors: Images) -> None:
     if len(tensors) == 0:
         raise ValueError("ImageList.from_tensors needs at least one image; found none.")
+    leading = list(tensors[0].shape[:-2])
     for index, image in enumerate(tensors):
-        if image.ndim < 2 or image.shape[:-2] != tensors[0].shape[:-2]:
+        if image.dim() < 2 or list(image.shape[:-2]) != leading:
             raise ValueError(
                 "ImageList.from_tensors needs images (H, W) or (C, H, W) with equal C; image 0 is "
-                f"{tuple(tensors[0].shape)} and image {index} is {tuple(image.shape)}."
+                f"{list(tensors[0].shape)} and image {index} is {list(image.shape)}."
             )
 
 
 def _common_size(
     sizes_hw: list[tuple[int, int]], square_size: int, divisor: int
 ) -> tuple[int, int]:
-    height, width = max(size[0] for size in sizes_hw), max(size[1] for size in sizes_hw)
+    height, width = max([size[0] for size in sizes_hw]), max([size[1] for size in sizes_hw])
     if square_size > 0:
         if max(height, width) > square_size:
             raise ValueError(

@@ -121,7 +121,7 @@ class Instances:
 
     def __len__(self) -> int:
         for value in self._fields.values():
-            return len(value)
+            return _length(value)
         raise NotImplementedError("Instances without fields have no length; set a field first.")
 
     def __iter__(self) -> Iterator[Any]:
@@ -155,6 +155,11 @@ class Instances:
         )
 
     __repr__ = __str__
+
+
+def _length(value: Any) -> int:
+    # In a trace this may be a tensor; the function `len` would make it a constant.
+    return value.__len__()
 
 
 def _choose(value: Any, item: slice | Tensor) -> Any:

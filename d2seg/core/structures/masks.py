@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2seg.core.ops.masks import paste_masks
+from d2seg.core.ops.masks import paste_masks, paste_traced_masks
 from d2seg.core.ops.roi_align import roi_align
 from d2seg.core.structures.boxes import Boxes
 from d2seg.core.structures.polygons import (
@@ -249,6 +249,9 @@ class ROIMasks:
             width: Image width in pixels.
             threshold: A pixel belongs to the object from this probability on.
         """
+        if torch.jit.is_tracing():
+            size_hw = torch.stack([torch.as_tensor(height), torch.as_tensor(width)])
+            return BitMasks(paste_traced_masks(self.tensor, boxes, size_hw, threshold))
         return BitMasks(paste_masks(self.tensor, boxes, (height, width), threshold))
 
     def __getitem__(self, item: int | slice | Tensor) -> "ROIMasks":

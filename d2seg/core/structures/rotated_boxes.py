@@ -1,6 +1,5 @@
 """A list of rotated boxes, and the overlap of two such lists."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,6 +7,7 @@ from torch import Tensor
 
 from d2seg.core.ops import rotated as rotated_ops
 from d2seg.core.structures.boxes import Boxes
+from d2seg.core.structures.script_types import DeviceLike, Index, TensorLike, float_rows
 
 
 class RotatedBoxes(Boxes):
@@ -19,7 +19,7 @@ class RotatedBoxes(Boxes):
             degrees is the same box.
     """
 
-    def __init__(self, tensor: Any) -> None:
+    def __init__(self, tensor: TensorLike) -> None:
         """Hold these boxes.
 
         Args:
@@ -28,20 +28,13 @@ class RotatedBoxes(Boxes):
         Raises:
             ValueError: Another shape.
         """
-        tensor = torch.as_tensor(tensor, dtype=torch.float32)
-        if tensor.numel() == 0:
-            tensor = tensor.reshape(0, 5)
-        if tensor.ndim != 2 or tensor.shape[1] != 5:
-            raise ValueError(
-                f"RotatedBoxes has to be given a tensor (N, 5); found {tuple(tensor.shape)}."
-            )
-        self.tensor: Tensor = tensor
+        self.tensor = float_rows(tensor, 5, "RotatedBoxes")
 
     def clone(self) -> "RotatedBoxes":
         """Return a copy that shares no memory."""
         return RotatedBoxes(self.tensor.clone())
 
-    def to(self, device: torch.device | str) -> "RotatedBoxes":
+    def to(self, device: DeviceLike) -> "RotatedBoxes":
         """Return the boxes on this device."""
         return RotatedBoxes(self.tensor.to(device=device))
 
@@ -67,7 +60,7 @@ class RotatedBoxes(Boxes):
         self.normalize_angles()
         upright = self.tensor[:, 4].abs() <= clip_angle_threshold
         center, size = self.tensor[:, :2], self.tensor[:, 2:4]
-        limit = self.tensor.new_tensor([width, height])
+        limit = torch.tensor([width, height]).to(self.tensor)
         low = (center - size / 2).clamp(min=0).minimum(limit)
         high = (center + size / 2).clamp(min=0).minimum(limit)
         # Rounding must not make a box larger than it was.
@@ -91,8 +84,9 @@ class RotatedBoxes(Boxes):
         half = self.tensor[:, 2:4] / 2
         reach = angle.cos().abs() * half + angle.sin().abs() * half.flip(1)
         low, high = self.tensor[:, :2] - reach, self.tensor[:, :2] + reach
-        limit = self.tensor.new_tensor([width + boundary_threshold, height + boundary_threshold])
-        return (low >= -boundary_threshold).all(dim=1) & (high < limit).all(dim=1)
+        left_of = high[:, 0] < width + boundary_threshold
+        above = high[:, 1] < height + boundary_threshold
+        return (low >= -boundary_threshold).all(dim=1) & left_of & above
 
     def get_centers(self) -> Tensor:
         """Return the centres, (N, 2) float, XY pixels."""
@@ -104,29 +98,33 @@ class RotatedBoxes(Boxes):
         Where the two factors differ, a rotated box becomes a parallelogram; what is kept then is
         the length and direction of its sides, at right angles.
         """
-        center, size, degrees = self.tensor.split([2, 2, 1], dim=1)
-        angle = torch.deg2rad(degrees[:, 0])
+        center, size = self.tensor[:, :2], self.tensor[:, 2:4]
+        angle = torch.deg2rad(self.tensor[:, 4])
         cos, sin = angle.cos(), angle.sin()
         width = size[:, 0] * torch.hypot(scale_x * cos, scale_y * sin)
         height = size[:, 1] * torch.hypot(scale_x * sin, scale_y * cos)
         turned = torch.rad2deg(torch.atan2(scale_x * sin, scale_y * cos))
-        moved = center * center.new_tensor([scale_x, scale_y])
+        moved = center * torch.tensor([scale_x, scale_y]).to(center)
         self.tensor = torch.cat([moved, torch.stack([width, height, turned], dim=1)], dim=1)
 
     @classmethod
     def cat(cls, boxes_list: list["RotatedBoxes"]) -> "RotatedBoxes":  # type: ignore[override]
         """Join several lists of boxes; an empty list gives no boxes."""
-        if not boxes_list:
+        if len(boxes_list) == 0:
             return cls(torch.empty(0, 5))
         return cls(torch.cat([boxes.tensor for boxes in boxes_list], dim=0))
 
-    def __getitem__(self, item: int | slice | Tensor) -> "RotatedBoxes":
+    def __getitem__(self, item: Index) -> "RotatedBoxes":
         """Return the chosen boxes; an integer gives a list of one box."""
         if isinstance(item, int):
             return RotatedBoxes(self.tensor[item].reshape(1, 5))
         return RotatedBoxes(self.tensor[item])
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __len__(self) -> int:  # TorchScript's classes inherit nothing
+        return self.tensor.shape[0]
+
+    @torch.jit.unused
+    def __iter__(self) -> Any:
         """Yield each box as a tensor (5,)."""
         yield from self.tensor
 

@@ -11,8 +11,15 @@ from torch import Tensor, nn
 
 from d2seg.core import model_zoo
 from d2seg.core.config import LazyConfig, instantiate
+from d2seg.core.data.detection_utils import read_image
 from d2seg.core.modeling import build_model
+from d2seg.core.runtime.files import PathManager
 from d2seg.core.structures import BitMasks, Boxes, Instances, ROIMasks
+
+_SAMPLE_OF_DATASET = os.path.join(
+    os.getenv("DETECTRON2_DATASETS", "datasets"), "coco", "val2017", "000000439715.jpg"
+)
+_SAMPLE_ON_WEB = "http://images.cocodataset.org/val2017/000000439715.jpg"
 
 
 def get_model_no_weights(config_path: str) -> nn.Module:
@@ -45,12 +52,13 @@ def assert_instances_allclose(
     """Raise AssertionError unless two Instances have the same fields with nearly equal values.
 
     Args:
-        input: The first.
+        input: The first, Instances or what compiled code returned for them.
         other: The second.
         rtol: Relative tolerance of floats; the absolute one follows from the largest value.
         msg: Put before the message.
         size_as_tensor: Compare image sizes as tensors.
     """
+    input, other = convert_scripted_instances(input), convert_scripted_instances(other)
     first, second = input.image_size, other.image_size
     if size_as_tensor:
         same = torch.equal(torch.as_tensor(first), torch.as_tensor(second))
@@ -63,6 +71,44 @@ def assert_instances_allclose(
         raise AssertionError(f"{msg}Fields are {names} and {sorted(other.get_fields())}.")
     for name in names:
         _assert_close(f"{msg}{name}", input.get(name), other.get(name), rtol)
+
+
+def convert_scripted_instances(instances: Any) -> Instances:
+    """Turn what compiled code returned for Instances into Instances, without unset fields.
+
+    Args:
+        instances: Of the class that `d2seg.core.export.torchscript_patch.patch_instances` made;
+            Instances are returned as they are.
+    """
+    if isinstance(instances, Instances):
+        return instances
+    converted = Instances(instances.image_size)
+    for name in instances._field_names:
+        value = getattr(instances, f"_{name}")
+        if value is not None:
+            converted.set(name, value)
+    return converted
+
+
+def get_sample_coco_image(tensor: bool = True) -> Any:
+    """Return a photograph of COCO: of the data set if it is there, otherwise from the web.
+
+    Args:
+        tensor: As a tensor (3, H, W), else an array (H, W, 3); uint8, BGR.
+
+    Raises:
+        FileNotFoundError: It is neither there nor can it be fetched.
+    """
+    for address in (_SAMPLE_OF_DATASET, _SAMPLE_ON_WEB):
+        try:
+            image = read_image(PathManager.get_local_path(address), format="BGR")
+        except OSError:
+            continue
+        return torch.from_numpy(image.transpose(2, 0, 1).copy()) if tensor else image
+    raise FileNotFoundError(
+        f"A photograph of COCO is neither at {_SAMPLE_OF_DATASET} nor can it be fetched from "
+        f"{_SAMPLE_ON_WEB}."
+    )
 
 
 def reload_script_model(module: Any) -> Any:
@@ -85,8 +131,8 @@ def _assert_close(name: str, first: Any, second: Any, rtol: float) -> None:
     if isinstance(first, Boxes | BitMasks | ROIMasks):
         first, second = first.tensor, second.tensor
     if isinstance(first, Tensor):
-        tolerance = float(first.abs().max()) * rtol if first.numel() else 0.0
         if first.is_floating_point() and first.shape == second.shape:
+            tolerance = float(first.abs().max()) * rtol if first.numel() else 0.0
             same = torch.allclose(first, second, rtol=rtol, atol=tolerance)
         else:
             same = torch.equal(first, second)

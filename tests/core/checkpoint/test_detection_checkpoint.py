@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from iopath.common.file_io import PathHandler
+from iopath.common.file_io import PathManager as PathManagerBase
 from torch import nn
 
 from d2seg.core.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
@@ -210,3 +212,20 @@ def test_periodic_checkpointer_keeps_the_last(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == [
         *("last_checkpoint", "model_0000002.pth", "model_final.pth")
     ]
+
+
+def test_files_are_found_by_the_path_manager_it_is_given(tmp_path: Path) -> None:
+    class Shelf(PathHandler):
+        def _get_supported_prefixes(self) -> list[str]:
+            return ["shelf://"]
+
+        def _get_local_path(self, path: str, force: bool = False, **kwargs: Any) -> str:
+            return str(tmp_path / path.removeprefix("shelf://"))
+
+    model, trained = Detector(), Detector()
+    save(tmp_path / "weights.pth", {"model": trained.state_dict()})
+    checkpointer = DetectionCheckpointer(model)
+    checkpointer.path_manager = PathManagerBase()
+    checkpointer.path_manager.register_handler(Shelf())
+    checkpointer.load("shelf://weights.pth?matching_heuristics=True")
+    assert equal(weights(model), weights(trained))

@@ -60,8 +60,8 @@ def test_misuse() -> None:
         def from_config(self, cfg: CfgNode) -> dict[str, Any]:
             return {"x": 1}
 
-    for bad in (Bare, Instance):
-        with pytest.raises(TypeError, match=f"{bad.__name__} .* needs a 'from_config' classmethod"):
+    for bad, error in ((Bare, AttributeError), (Instance, TypeError)):
+        with pytest.raises(error, match=f"{bad.__name__} .* needs a 'from_config' classmethod"):
             bad(CFG)
     with pytest.raises(TypeError, match="decorates an __init__ method"):
         configurable(lambda cfg: {})
@@ -69,3 +69,18 @@ def test_misuse() -> None:
         configurable(from_config={})  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="must take 'cfg' as its first argument"):
         configurable(from_config=lambda x: {})(lambda x: x)(CFG)
+
+
+def test_a_config_of_omegaconf_serves_too() -> None:
+    omegaconf = pytest.importorskip("omegaconf", reason="configs written in Python need it")
+
+    class Wide:
+        @configurable
+        def __init__(self, width: int) -> None:
+            self.width = width
+
+        @classmethod
+        def from_config(cls, cfg: Any) -> dict[str, Any]:
+            return {"width": cfg.WIDTH}
+
+    assert Wide(omegaconf.OmegaConf.create({"WIDTH": 5})).width == 5

@@ -8,6 +8,7 @@ import pytest
 
 from d2seg.core.data import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.catalog import Metadata
+from d2seg.core.runtime.errors import InvalidArgumentError, MetadataConflictError
 
 NAME = "catalog_test_set"
 
@@ -56,7 +57,7 @@ def test_an_unknown_name_gets_a_suggestion() -> None:
 
 def test_a_name_is_registered_once_and_with_a_function() -> None:
     DatasetCatalog.register(NAME, list)
-    with pytest.raises(ValueError, match="registered already"):
+    with pytest.raises(InvalidArgumentError, match="registered already"):
         DatasetCatalog.register(NAME, list)
     with pytest.raises(TypeError, match="function that loads it; found a list"):
         DatasetCatalog.register("other", [])  # type: ignore[arg-type]
@@ -76,7 +77,8 @@ def test_metadata_is_one_object_per_name() -> None:
 def test_metadata_does_not_change_its_mind() -> None:
     metadata = MetadataCatalog.get(NAME).set(thing_classes=["cell"])
     metadata.set(thing_classes=["cell"])
-    with pytest.raises(AttributeError, match=r"'thing_classes' .* cannot become \['nucleus'\]"):
+    sentence = r"'thing_classes' .* cannot become \['nucleus'\]"
+    with pytest.raises(MetadataConflictError, match=sentence):
         metadata.thing_classes = ["nucleus"]
 
 
@@ -86,3 +88,10 @@ def test_unknown_metadata_lists_what_is_known() -> None:
         _ = metadata.colors
     with pytest.raises(KeyError, match="no data set 'nothing_like_it'"):
         MetadataCatalog.remove("nothing_like_it")
+
+
+def test_errors_are_what_either_kind_of_program_catches() -> None:
+    assert issubclass(InvalidArgumentError, ValueError)
+    assert issubclass(MetadataConflictError, AttributeError)
+    for error in (InvalidArgumentError, MetadataConflictError):
+        assert issubclass(error, AssertionError)

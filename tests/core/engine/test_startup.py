@@ -8,7 +8,7 @@ import pytest
 import torch
 import yaml
 
-from d2seg.core.config import get_cfg
+from d2seg.core.config import LazyConfig, get_cfg
 from d2seg.core.engine import default_argument_parser, default_setup, default_writers, launch
 from d2seg.core.runtime import comm
 from d2seg.core.runtime.events import EventStorage
@@ -46,6 +46,23 @@ def test_the_config_and_the_log_are_kept_and_the_seed_set(tmp_path: Path) -> Non
     rows = dict(line.split(maxsplit=1) for line in log.splitlines() if len(line.split()) > 1)
     assert rows["torch"] == torch.__version__
     assert rows["numpy"] == np.__version__
+
+
+def test_a_config_written_in_python_is_understood_too(tmp_path: Path) -> None:
+    pytest.importorskip("omegaconf", reason="configs written in Python need it")
+    cfg = LazyConfig.load(_lazy_config(tmp_path))
+    default_setup(cfg, {})
+    first = torch.rand(1).item()
+    default_setup(cfg, {})
+    assert torch.rand(1).item() == first
+    kept = yaml.safe_load((tmp_path / "lazy" / "config.yaml").read_text())
+    assert kept["train"]["seed"] == 7
+
+
+def _lazy_config(folder: Path) -> str:
+    path = folder / "config.py"
+    path.write_text(f"train = dict(output_dir={str(folder / 'lazy')!r}, seed=7)\n")
+    return str(path)
 
 
 def test_without_a_seed_two_runs_differ(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,3 +119,12 @@ def test_tensorboard_gets_scalars_pictures_and_histograms(tmp_path: Path) -> Non
     assert [(one.step, one.value) for one in events.Scalars("loss")] == [(7, 2.5)]
     assert (events.Images("input")[0].width, events.Images("input")[0].height) == (4, 2)
     assert events.Histograms("weights")[0].histogram_value.num == 5
+
+
+def test_scalars_marked_as_metrics_are_printed(caplog: pytest.LogCaptureFixture) -> None:
+    with EventStorage() as storage, caplog.at_level(logging.INFO, "detectron2.utils.events"):
+        storage.put_scalar("[metric]spread", 1.5)
+        storage.put_scalar("other", 9.0)
+        CommonMetricPrinter().write()
+    assert "[metric]spread: 1.5" in caplog.messages[0]
+    assert "other" not in caplog.messages[0]

@@ -52,7 +52,7 @@ def test_types_are_kept_and_to_moves() -> None:
 def test_what_cannot_be_stacked() -> None:
     with pytest.raises(ValueError, match="found none"):
         ImageList.from_tensors([])
-    with pytest.raises(ValueError, match=r"image 1 is \(1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"image 1 is \[1, 4, 4\]"):
         ImageList.from_tensors([torch.zeros(3, 4, 4), torch.zeros(1, 4, 4)])
     with pytest.raises(ValueError, match="does not fit the square of 64"):
         ImageList.from_tensors([torch.zeros(3, 65, 4)], padding_constraints={"square_size": 64})

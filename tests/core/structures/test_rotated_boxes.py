@@ -24,7 +24,7 @@ def test_holds_moves_joins_and_chooses() -> None:
     assert boxes.tensor[0, 0] == 50
     assert boxes.to("cpu").device.type == "cpu"
     assert repr(boxes).startswith("RotatedBoxes(tensor(")
-    with pytest.raises(ValueError, match=r"tensor \(N, 5\); found \(1, 4\)"):
+    with pytest.raises(ValueError, match=r"tensor \(N, 5\); found \[1, 4\]"):
         RotatedBoxes([[1.0, 2, 3, 4]])
 
 
@@ -69,6 +69,7 @@ def test_equal_factors_keep_the_angle() -> None:
 
 
 def test_overlap_is_that_of_the_same_upright_boxes() -> None:
-    xywha = BoxMode.convert([[10.0, 10.0, 20.0, 10.0]], BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS)
+    xywh = torch.tensor([[10.0, 10.0, 20.0, 10.0]])
+    xywha = BoxMode.convert(xywh, BoxMode.XYWH_ABS, BoxMode.XYWHA_ABS)
     iou = pairwise_iou_rotated(RotatedBoxes(xywha), RotatedBoxes([[20, 15, 10, 20, 90]]))
     assert iou.item() == pytest.approx(1.0, abs=1e-6)

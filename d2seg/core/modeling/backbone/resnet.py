@@ -60,6 +60,7 @@ class ResNet(Backbone):
             self.linear = nn.Linear(self._out_feature_channels[names[-1]], num_classes)
             nn.init.normal_(self.linear.weight, std=0.01)  # arXiv:1706.02677, section 5.1
             names.append("linear")
+        self._layer_names = names
         self._out_features = list(out_features or names[-1:])
         self.freeze(freeze_at)
 
@@ -71,6 +72,8 @@ class ResNet(Backbone):
         self._out_feature_channels[name] = blocks[-1].out_channels
         self.add_module(name, nn.Sequential(*blocks))
 
+    __jit_unused_properties__ = ("stages", "size_divisibility", "padding_constraints")
+
     @property
     def stages(self) -> list[nn.Module]:
         """The residual stages, first to last."""
@@ -79,12 +82,11 @@ class ResNet(Backbone):
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Map (B, 3, H, W) to name -> (B, C, H / stride, W / stride)."""
         outputs: dict[str, Tensor] = {}
-        for name in ["stem", *self.stage_names]:
-            x = getattr(self, name)(x)
-            if name in self._out_features:
-                outputs[name] = x
-        if "linear" in self._out_features:
-            outputs["linear"] = self.linear(x.mean(dim=(2, 3)))
+        for name, layer in self.named_children():
+            if name in self._layer_names:
+                x = layer(x.mean(dim=[2, 3])) if name == "linear" else layer(x)
+                if name in self._out_features:
+                    outputs[name] = x
         return outputs
 
     def output_shape(self) -> dict[str, ShapeSpec]:

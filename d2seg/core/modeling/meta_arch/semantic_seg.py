@@ -194,7 +194,7 @@ def _scale_head(name: str, shape: ShapeSpec, width: int, common_stride: int, nor
             padding=1,
             bias=not norm,
             norm=get_norm(norm, width),
-            activation=F.relu,
+            activation=nn.ReLU(),
         )
         c2_msra_fill(conv)
         layers.append(conv)

@@ -67,7 +67,7 @@ def find_top_rpn_proposals(
             [level[index] for level in pred_objectness_logits],
             [torch.zeros_like(level[index]) for level in proposals],
             [level[index] for level in proposals],
-            (int(size_hw[0]), int(size_hw[1])),
+            size_hw,
             [1.0, 1.0, 1.0, 1.0],
             1.0,
             nms_thresh,

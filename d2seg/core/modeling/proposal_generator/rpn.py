@@ -61,6 +61,8 @@ class RPN(nn.Module):
         smooth_l1_beta: Likewise.
     """
 
+    box2box_transform: Box2BoxTransform
+
     @configurable
     def __init__(
         self,
@@ -134,7 +136,7 @@ class RPN(nn.Module):
         images: ImageList,
         features: dict[str, Tensor],
         gt_instances: list[Instances] | None = None,
-    ) -> tuple[list[Instances], Losses]:
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Propose regions, and in training compute the losses.
 
         Args:
@@ -153,17 +155,25 @@ class RPN(nn.Module):
         anchors = self.anchor_generator(levels)
         logit_maps, delta_maps = self.rpn_head(levels)
         logits = [flatten_logits(level) for level in logit_maps]
-        box_dim = int(self.anchor_generator.box_dim)  # type: ignore[arg-type]
+        box_dim = len(self.box2box_transform.weights)
         deltas = [flatten_deltas(level, box_dim) for level in delta_maps]
-        losses = Losses()
+        losses: dict[str, Tensor] = {}
         if self.training:
-            if gt_instances is None:
-                raise ValueError("RPN needs gt_instances in training; call model.eval() to infer.")
-            gt_labels, gt_boxes = self.label_and_sample_anchors(anchors, gt_instances)
-            losses = self.losses(anchors, logits, gt_labels, deltas, gt_boxes)
+            losses = self._training_losses(anchors, logits, deltas, gt_instances)
         return self.predict_proposals(anchors, logits, deltas, images.image_sizes), losses
 
-    @torch.no_grad()
+    def _training_losses(
+        self,
+        anchors: list[Boxes],
+        logits: list[Tensor],
+        deltas: list[Tensor],
+        gt_instances: list[Instances] | None,
+    ) -> Losses:
+        if gt_instances is None:
+            raise ValueError("RPN needs gt_instances in training; call model.eval() to infer.")
+        gt_labels, gt_boxes = self.label_and_sample_anchors(anchors, gt_instances)
+        return self.losses(anchors, logits, gt_labels, deltas, gt_boxes)
+
     def predict_proposals(
         self,
         anchors: list[Boxes],
@@ -175,26 +185,28 @@ class RPN(nn.Module):
         if self.training:
             self._require_finite(pred_objectness_logits, pred_anchor_deltas)
         level_anchors = [boxes.tensor for boxes in anchors]
-        proposals = []
+        proposals: list[Instances] = []
         for index, size_hw in enumerate(image_sizes):
-            boxes, logits = select_proposals(
-                [level[index] for level in pred_objectness_logits],
-                [level[index] for level in pred_anchor_deltas],
-                level_anchors,
-                size_hw,
-                self.box2box_transform.weights,
-                self.box2box_transform.scale_clamp,
-                self.nms_thresh,
-                self.pre_nms_topk[self.training],
-                self.post_nms_topk[self.training],
-                self.min_box_size,
-            )
-            proposals.append(
-                Instances(size_hw, proposal_boxes=Boxes(boxes), objectness_logits=logits)
-            )
+            with torch.no_grad():
+                boxes, logits = select_proposals(
+                    [level[index] for level in pred_objectness_logits],
+                    [level[index] for level in pred_anchor_deltas],
+                    level_anchors,
+                    size_hw,
+                    self.box2box_transform.weights,
+                    self.box2box_transform.scale_clamp,
+                    self.nms_thresh,
+                    self.pre_nms_topk[self.training],
+                    self.post_nms_topk[self.training],
+                    self.min_box_size,
+                )
+            of_image = Instances(size_hw)
+            of_image.proposal_boxes = Boxes(boxes)
+            of_image.objectness_logits = logits
+            proposals.append(of_image)
         return proposals
 
-    pairwise_iou: Any = staticmethod(pairwise_iou)
+    pairwise_iou = staticmethod(pairwise_iou)
     """How well boxes overlap; rotated ones differ."""
 
     @torch.no_grad()

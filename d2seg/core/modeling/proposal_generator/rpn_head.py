@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
@@ -45,7 +44,7 @@ class StandardRPNHead(nn.Module):
                 f"MODEL.RPN.CONV_DIMS is {list(conv_dims)}, but each must be above 0, or -1."
             )
         convs = [
-            Conv2d(before, after, 3, padding=1, activation=F.relu)
+            Conv2d(before, after, 3, padding=1, activation=nn.ReLU())
             for before, after in pairwise(channels)
         ]
         # One convolution is named `conv` in published weights, several `conv.conv0`, ...
@@ -85,7 +84,7 @@ class StandardRPNHead(nn.Module):
             "conv_dims": cfg.MODEL.RPN.CONV_DIMS,
         }
 
-    def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Predict from features (B, C, H_l, W_l) of each level.
 
         Returns:

@@ -18,7 +18,8 @@ from d2seg.core.structures import Instances, RotatedBoxes, pairwise_iou_rotated
 class RRPN(RPN):
     """`RPN` with rotated anchors, boxes and proposals; arguments as there."""
 
-    pairwise_iou: Any = staticmethod(pairwise_iou_rotated)
+    box2box_transform: Box2BoxTransformRotated
+    pairwise_iou = staticmethod(pairwise_iou_rotated)  # type: ignore[assignment]
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -34,7 +35,6 @@ class RRPN(RPN):
             "box2box_transform": Box2BoxTransformRotated(rpn.BBOX_REG_WEIGHTS),
         }
 
-    @torch.no_grad()
     def predict_proposals(  # type: ignore[override]
         self,
         anchors: list[RotatedBoxes],
@@ -45,15 +45,17 @@ class RRPN(RPN):
         """Turn predictions, per level (B, A_l) and (B, A_l, 5), into proposals of each image."""
         if self.training:
             self._require_finite(pred_objectness_logits, pred_anchor_deltas)
-        return [
-            self._proposals_of_image(
-                anchors,
-                [level[index] for level in pred_objectness_logits],
-                [level[index] for level in pred_anchor_deltas],
-                size_hw,
-            )
-            for index, size_hw in enumerate(image_sizes)
-        ]
+        proposals: list[Instances] = []
+        for index, size_hw in enumerate(image_sizes):
+            with torch.no_grad():
+                of_image = self._proposals_of_image(
+                    anchors,
+                    [level[index] for level in pred_objectness_logits],
+                    [level[index] for level in pred_anchor_deltas],
+                    size_hw,
+                )
+            proposals.append(of_image)
+        return proposals
 
     def _proposals_of_image(
         self,

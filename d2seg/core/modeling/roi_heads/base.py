@@ -9,7 +9,6 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.ground_truth import check_classes
-from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
@@ -72,11 +71,11 @@ class ROIHeads(nn.Module):
         features: dict[str, Tensor],
         proposals: list[Instances],
         targets: list[Instances] | None = None,
-    ) -> tuple[list[Instances], Losses]:
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Compute losses in training, detections otherwise."""
         raise NotImplementedError(f"{type(self).__name__} must define forward().")
 
-    pairwise_iou: Any = staticmethod(pairwise_iou)
+    pairwise_iou = staticmethod(pairwise_iou)
     """How well boxes overlap; rotated ones differ."""
 
     @torch.no_grad()

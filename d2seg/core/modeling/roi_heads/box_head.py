@@ -27,6 +27,9 @@ class FastRCNNConvFCHead(nn.Module):
         conv_norm: Norm of the convolutions, as of `d2seg.core.layers.get_norm`.
     """
 
+    _conv_names: list[str]
+    _linear_names: list[str]
+
     @configurable
     def __init__(
         self,
@@ -53,6 +56,8 @@ class FastRCNNConvFCHead(nn.Module):
             self.fcs.append(linear)
             features = width
             self._output_shape = ShapeSpec(channels=width)
+        self._conv_names = [f"conv{index + 1}" for index in range(len(conv_dims))]
+        self._linear_names = [f"fc{index + 1}" for index in range(len(fc_dims))]
         # All layers are made before any is filled: with a seed the weights are then detectron2's.
         for conv in self.conv_norm_relus:
             c2_msra_fill(conv)
@@ -72,13 +77,14 @@ class FastRCNNConvFCHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (R, C, S, S) to (R, D), or to (R, D, S, S) without fully connected layers."""
-        for conv in self.conv_norm_relus:
-            x = conv(x)
-        if self.fcs:
-            x = x.flatten(1)
-        for linear in self.fcs:
-            x = F.relu(linear(x))
+        for name, layer in self.named_children():
+            if name in self._conv_names:
+                x = layer(x)
+            elif name in self._linear_names:
+                x = F.relu(layer(x.flatten(1)))
         return x
+
+    __jit_unused_properties__ = ("output_shape",)
 
     @property
     def output_shape(self) -> ShapeSpec:

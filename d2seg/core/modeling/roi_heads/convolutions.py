@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any
 
-import torch.nn.functional as F
 from torch import nn
 
 from d2seg.core.layers import Conv2d, get_norm
@@ -35,7 +34,7 @@ def add_convolutions(
             padding=1,
             bias=not norm,
             norm=get_norm(norm, width),
-            activation=F.relu,
+            activation=nn.ReLU(),
         )
         module.add_module(f"{prefix}{index}", conv)
         convs.append(conv)

@@ -42,6 +42,7 @@ class FastRCNNOutputLayers(nn.Module):
         fed_loss_num_classes: How many classes are trained in a batch, those in it included.
     """
 
+    box2box_transform: Box2BoxTransform
     fed_loss_cls_weights: Tensor
 
     @configurable
@@ -150,7 +151,7 @@ class FastRCNNOutputLayers(nn.Module):
         return Losses(losses, metrics).weighted(self.loss_weight)
 
     def inference(
-        self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> tuple[list[Instances], list[Tensor]]:
         """Turn predictions into the detections of each image.
 
@@ -168,17 +169,17 @@ class FastRCNNOutputLayers(nn.Module):
         )
 
     def predict_boxes(
-        self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> list[Tensor]:
         """Decode the boxes of all classes: for each image (R_i, 4K) or (R_i, 4), XYXY pixels."""
-        if not proposals:
+        if len(proposals) == 0:
             return []
         boxes = torch.cat([p.proposal_boxes.tensor for p in proposals])
         decoded = self.box2box_transform.apply_deltas(predictions[1], boxes)
         return list(decoded.split([len(p) for p in proposals]))
 
     def predict_boxes_for_gt_classes(
-        self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> list[Tensor]:
         """Decode the box of each proposal's ground-truth class: for each image (R_i, 4)."""
         decoded = torch.cat(self.predict_boxes(predictions, proposals))
@@ -188,11 +189,11 @@ class FastRCNNOutputLayers(nn.Module):
         return list(chosen.split([len(p) for p in proposals]))
 
     def predict_probs(
-        self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> list[Tensor]:
         """Return the class probabilities of each image: (R_i, K + 1) in [0, 1]."""
         logits = predictions[0]
-        if not proposals:
+        if len(proposals) == 0:
             return []
         probs = logits.sigmoid() if self.use_sigmoid_ce else F.softmax(logits, dim=1)
         return list(probs.split([len(p) for p in proposals]))
@@ -307,9 +308,9 @@ class FastRCNNOutputLayers(nn.Module):
 
 
 def fast_rcnn_inference(
-    boxes: Sequence[Tensor],
-    scores: Sequence[Tensor],
-    image_shapes: Sequence[tuple[int, int]],
+    boxes: list[Tensor],
+    scores: list[Tensor],
+    image_shapes: list[tuple[int, int]],
     score_thresh: float,
     nms_thresh: float,
     topk_per_image: int,
@@ -328,13 +329,17 @@ def fast_rcnn_inference(
         For each image Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` by falling
         score, and (N,) int64, the region each of them came from.
     """
-    results, kept = [], []
-    for of_image, probs, size_hw in zip(boxes, scores, image_shapes, strict=True):
+    results: list[Instances] = []
+    kept: list[Tensor] = []
+    for index, size_hw in enumerate(image_shapes):
         pred_boxes, pred_scores, classes, rows = select_detections(
-            of_image, probs, size_hw, score_thresh, nms_thresh, topk_per_image
+            boxes[index], scores[index], size_hw, score_thresh, nms_thresh, topk_per_image
         )
-        fields = {"pred_boxes": Boxes(pred_boxes), "scores": pred_scores, "pred_classes": classes}
-        results.append(Instances(size_hw, **fields))
+        of_image = Instances(size_hw)
+        of_image.pred_boxes = Boxes(pred_boxes)
+        of_image.scores = pred_scores
+        of_image.pred_classes = classes
+        results.append(of_image)
         kept.append(rows)
     return results, kept
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import Conv2d, ShapeSpec
-from d2seg.core.modeling.losses import Losses
+from d2seg.core.modeling.losses import Losses, LossesOrInstances
 from d2seg.core.ops.keypoints import decode_heatmaps
 from d2seg.core.runtime.registry import Registry
 from d2seg.core.structures import Instances
@@ -61,7 +61,7 @@ class BaseKeypointRCNNHead(nn.Module):
             "loss_normalizer": "visible" if by_visible else most,
         }
 
-    def forward(self, x: Tensor, instances: list[Instances]) -> Any:
+    def forward(self, x: Tensor, instances: list[Instances]) -> LossesOrInstances:
         """Compute the loss in training, the keypoints otherwise.
 
         Args:
@@ -75,13 +75,17 @@ class BaseKeypointRCNNHead(nn.Module):
         """
         heatmaps = self.layers(x)
         if self.training:
-            normalizer = None
-            if not isinstance(self.loss_normalizer, str):
-                normalizer = len(instances) * self.loss_normalizer
-            loss = keypoint_rcnn_loss(heatmaps, instances, normalizer)
-            return Losses({"loss_keypoint": loss * self.loss_weight})
-        keypoint_rcnn_inference(heatmaps, instances)
-        return instances
+            return self._losses(heatmaps, instances)
+        else:  # TorchScript leaves out branches, not what follows them
+            keypoint_rcnn_inference(heatmaps, instances)
+            return instances
+
+    def _losses(self, heatmaps: Tensor, instances: list[Instances]) -> Losses:
+        normalizer = None
+        if not isinstance(self.loss_normalizer, str):
+            normalizer = len(instances) * self.loss_normalizer
+        loss = keypoint_rcnn_loss(heatmaps, instances, normalizer)
+        return Losses({"loss_keypoint": loss * self.loss_weight})
 
     def layers(self, x: Tensor) -> Tensor:
         """Map (R, C, S, S) to heat maps (R, K, h, w)."""
@@ -99,6 +103,8 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
         **kwargs: As of `BaseKeypointRCNNHead`.
     """
 
+    _conv_names: list[str]
+
     @configurable
     def __init__(
         self,
@@ -112,10 +118,11 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
         channels = input_shape.channels or 0
         self.convs: list[nn.Module] = []
         for index, width in enumerate(conv_dims, start=1):
-            conv = Conv2d(channels, width, 3, padding=1, activation=F.relu)
+            conv = Conv2d(channels, width, 3, padding=1, activation=nn.ReLU())
             self.add_module(f"conv_fcn{index}", conv)
             self.convs.append(conv)
             channels = width
+        self._conv_names = [f"conv_fcn{index + 1}" for index in range(len(conv_dims))]
         self.score_lowres = nn.ConvTranspose2d(channels, num_keypoints, 4, stride=2, padding=1)
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
@@ -134,8 +141,9 @@ class KRCNNConvDeconvUpsampleHead(BaseKeypointRCNNHead):
 
     def layers(self, x: Tensor) -> Tensor:
         """Map (R, C, S, S) to heat maps (R, K, 4S, 4S)."""
-        for conv in self.convs:
-            x = conv(x)
+        for name, layer in self.named_children():
+            if name in self._conv_names:
+                x = layer(x)
         return F.interpolate(
             self.score_lowres(x), scale_factor=2.0, mode="bilinear", align_corners=False
         )
@@ -178,10 +186,7 @@ def _require_keypoints(found: int, expected: int) -> None:
         )
 
 
-@torch.no_grad()
-def keypoint_rcnn_inference(
-    pred_keypoint_logits: Tensor, pred_instances: Sequence[Instances]
-) -> None:
+def keypoint_rcnn_inference(pred_keypoint_logits: Tensor, pred_instances: list[Instances]) -> None:
     """Add keypoints and their heat maps to detections, in place.
 
     Args:
@@ -189,13 +194,13 @@ def keypoint_rcnn_inference(
         pred_instances: With ``pred_boxes``; R of them in all.
     """
     boxes = torch.cat([one.pred_boxes.tensor for one in pred_instances])
-    keypoints = decode_heatmaps(pred_keypoint_logits, boxes)[:, :, [0, 1, 3]]
+    pred_keypoint_logits = pred_keypoint_logits.detach()
+    keypoints = decode_heatmaps(pred_keypoint_logits, boxes.detach())[:, :, [0, 1, 3]]
     counts = [len(one) for one in pred_instances]
-    for one, points, heatmaps in zip(
-        pred_instances, keypoints.split(counts), pred_keypoint_logits.split(counts), strict=True
-    ):
-        one.pred_keypoints = points
-        one.pred_keypoint_heatmaps = heatmaps
+    heatmaps = pred_keypoint_logits.split(counts)
+    for index, points in enumerate(keypoints.split(counts)):
+        pred_instances[index].pred_keypoints = points
+        pred_instances[index].pred_keypoint_heatmaps = heatmaps[index]
 
 
 def build_keypoint_head(cfg: Any, input_shape: ShapeSpec) -> nn.Module:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.modeling.losses import Losses, share
+from d2seg.core.modeling.losses import Losses, LossesOrInstances, share
 from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.ops.masks import mask_probabilities
 from d2seg.core.runtime.registry import Registry
@@ -39,7 +39,7 @@ class BaseMaskRCNNHead(nn.Module):
         """Map config keys to arguments."""
         return {"vis_period": cfg.VIS_PERIOD}
 
-    def forward(self, x: Tensor, instances: list[Instances]) -> Any:
+    def forward(self, x: Tensor, instances: list[Instances]) -> LossesOrInstances:
         """Compute the loss in training, the masks otherwise.
 
         Args:
@@ -54,8 +54,9 @@ class BaseMaskRCNNHead(nn.Module):
         logits = self.layers(x)
         if self.training:
             return mask_loss(logits, instances).weighted(self.loss_weight)
-        mask_rcnn_inference(logits, instances)
-        return instances
+        else:  # TorchScript leaves out branches, not what follows them
+            mask_rcnn_inference(logits, instances)
+            return instances
 
     def layers(self, x: Tensor) -> Tensor:
         """Map (R, C, S, S) to mask logits (R, K or 1, h, w)."""
@@ -73,6 +74,8 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         conv_norm: Norm of the 3x3 convolutions, as of `d2seg.core.layers.get_norm`.
         **kwargs: As of `BaseMaskRCNNHead`.
     """
+
+    _conv_names: list[str]
 
     @configurable
     def __init__(
@@ -94,6 +97,7 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
         self.conv_norm_relus = add_convolutions(
             self, "mask_fcn", channels, conv_dims[:-1], conv_norm
         )
+        self._conv_names = [f"mask_fcn{index + 1}" for index in range(len(conv_dims) - 1)]
         channels = conv_dims[-2] if len(conv_dims) > 1 else channels
         self.deconv = nn.ConvTranspose2d(channels, conv_dims[-1], 2, stride=2)
         self.predictor = nn.Conv2d(conv_dims[-1], num_classes, 1)
@@ -116,12 +120,13 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
 
     def layers(self, x: Tensor) -> Tensor:
         """Map (R, C, S, S) to mask logits (R, K or 1, 2S, 2S)."""
-        for conv in self.conv_norm_relus:
-            x = conv(x)
+        for name, layer in self.named_children():
+            if name in self._conv_names:
+                x = layer(x)
         return self.predictor(F.relu(self.deconv(x)))
 
 
-def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Instances]) -> None:
+def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: list[Instances]) -> None:
     """Add to detections the masks of their own class, in place.
 
     Args:
@@ -132,8 +137,8 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: Sequence[Insta
     classes = torch.cat([one.pred_classes for one in pred_instances])
     probs = mask_probabilities(pred_mask_logits, classes)
     counts = [len(one) for one in pred_instances]
-    for one, masks in zip(pred_instances, probs.split(counts), strict=True):
-        one.pred_masks = masks
+    for index, masks in enumerate(probs.split(counts)):
+        pred_instances[index].pred_masks = masks
 
 
 def mask_rcnn_loss(

@@ -1,6 +1,5 @@
 """Classes and rotated boxes of rotated regions (arXiv:1703.01086)."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -34,7 +33,7 @@ class RotatedFastRCNNOutputLayers(FastRCNNOutputLayers):
         }
 
     def inference(
-        self, predictions: tuple[Tensor, Tensor], proposals: Sequence[Instances]
+        self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> tuple[list[Instances], list[Tensor]]:
         """Turn predictions into the detections of each image; ``pred_boxes`` are RotatedBoxes."""
         found = [

@@ -1,13 +1,13 @@
 """ROI heads where boxes, masks and keypoints each pool from the features for themselves."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.modeling.losses import Losses
+from d2seg.core.modeling.losses import Losses, LossesOrInstances
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.roi_heads.base import (
     ROI_HEADS_REGISTRY,
@@ -45,11 +45,16 @@ class StandardROIHeads(ROIHeads):
         **kwargs: As of `ROIHeads`.
     """
 
-    box_predictor: Any
-    mask_pooler: Any
-    mask_head: Any
-    keypoint_pooler: Any
-    keypoint_head: Any
+    # Constants for TorchScript, which then leaves out the heads that are off.
+    __constants__ = ("mask_on", "keypoint_on")
+    __jit_unused_properties__ = ("ground_truth_fields",)
+
+    if TYPE_CHECKING:
+        box_predictor: Any
+        mask_pooler: Any
+        mask_head: Any
+        keypoint_pooler: Any
+        keypoint_head: Any
 
     @configurable
     def __init__(
@@ -133,7 +138,7 @@ class StandardROIHeads(ROIHeads):
         features: dict[str, Tensor],
         proposals: list[Instances],
         targets: list[Instances] | None = None,
-    ) -> tuple[list[Instances], Losses]:
+    ) -> tuple[list[Instances], dict[str, Tensor]]:
         """Compute losses in training, detections otherwise.
 
         Args:
@@ -152,7 +157,8 @@ class StandardROIHeads(ROIHeads):
             require_ground_truth(targets, self.ground_truth_fields)
             proposals = self.label_and_sample_proposals(proposals, targets or [])
             return proposals, self.losses(features, proposals, targets or [])
-        return self.inference(features, proposals), Losses()
+        else:  # TorchScript leaves out branches, not what follows them
+            return self.inference(features, proposals), {}
 
     @property
     def ground_truth_fields(self) -> list[str]:
@@ -196,18 +202,21 @@ class StandardROIHeads(ROIHeads):
         # The signatures of the three below are detectron2's: projects override them.
         return self._forward_box(features, proposals)
 
-    def _forward_box(self, features: dict[str, Tensor], proposals: list[Instances]) -> Any:
+    def _forward_box(
+        self, features: dict[str, Tensor], proposals: list[Instances]
+    ) -> LossesOrInstances:
         pooled = self.box_pooler(
             [features[name] for name in self.box_in_features],
             [one.proposal_boxes for one in proposals],
         )
         predictions = self.box_predictor(self.box_head(pooled))
-        if not self.training:
+        if self.training:
+            losses = self.box_predictor.losses(predictions, proposals)
+            if self.train_on_pred_boxes:
+                self._replace_boxes(predictions, proposals)
+            return losses
+        else:  # as in forward
             return self.box_predictor.inference(predictions, proposals)[0]
-        losses = self.box_predictor.losses(predictions, proposals)
-        if self.train_on_pred_boxes:
-            self._replace_boxes(predictions, proposals)
-        return losses
 
     @torch.no_grad()
     def _replace_boxes(self, predictions: Any, proposals: list[Instances]) -> None:
@@ -215,31 +224,37 @@ class StandardROIHeads(ROIHeads):
         for one, boxes in zip(proposals, predicted, strict=True):
             one.proposal_boxes = Boxes(boxes)
 
-    def _forward_mask(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
+    def _forward_mask(
+        self, features: dict[str, Tensor], instances: list[Instances]
+    ) -> LossesOrInstances:
         if not self.mask_on:
             return Losses() if self.training else instances
-        if self.training:
-            instances, _ = select_foreground_proposals(instances, self.num_classes)
-            boxes = [one.proposal_boxes for one in instances]
-        else:
-            boxes = [one.pred_boxes for one in instances]
-        names = self.mask_in_features
-        if self.mask_pooler is None:
-            return self.mask_head({name: features[name] for name in names}, instances)
-        pooled = self.mask_pooler([features[name] for name in names], boxes)
-        return self.mask_head(pooled, instances)
+        else:  # as in forward
+            if self.training:
+                instances, _ = select_foreground_proposals(instances, self.num_classes)
+                boxes = [one.proposal_boxes for one in instances]
+            else:
+                boxes = [one.pred_boxes for one in instances]
+            names = self.mask_in_features
+            if self.mask_pooler is None:
+                return self.mask_head({name: features[name] for name in names}, instances)
+            pooled = self.mask_pooler([features[name] for name in names], boxes)
+            return self.mask_head(pooled, instances)
 
-    def _forward_keypoint(self, features: dict[str, Tensor], instances: list[Instances]) -> Any:
+    def _forward_keypoint(
+        self, features: dict[str, Tensor], instances: list[Instances]
+    ) -> LossesOrInstances:
         if not self.keypoint_on:
             return Losses() if self.training else instances
-        if self.training:
-            instances, _ = select_foreground_proposals(instances, self.num_classes)
-            instances = select_proposals_with_visible_keypoints(instances)
-            boxes = [one.proposal_boxes for one in instances]
-        else:
-            boxes = [one.pred_boxes for one in instances]
-        names = self.keypoint_in_features
-        if self.keypoint_pooler is None:
-            return self.keypoint_head({name: features[name] for name in names}, instances)
-        pooled = self.keypoint_pooler([features[name] for name in names], boxes)
-        return self.keypoint_head(pooled, instances)
+        else:  # as in forward
+            if self.training:
+                instances, _ = select_foreground_proposals(instances, self.num_classes)
+                instances = select_proposals_with_visible_keypoints(instances)
+                boxes = [one.proposal_boxes for one in instances]
+            else:
+                boxes = [one.pred_boxes for one in instances]
+            names = self.keypoint_in_features
+            if self.keypoint_pooler is None:
+                return self.keypoint_head({name: features[name] for name in names}, instances)
+            pooled = self.keypoint_pooler([features[name] for name in names], boxes)
+            return self.keypoint_head(pooled, instances)
