@@ -109,7 +109,7 @@ def _frame(axes: Axes, inside: Markup) -> Markup:
 def _x_axis(axes: Axes) -> Markup:
     low, high = axes.x_range
     ticks = Markup("").join(
-        _text(axes.x(value), HEIGHT - BOTTOM + 18, f"{value:.3g}", "middle")
+        _text(axes.x(value), HEIGHT - BOTTOM + 18, f"{value:.4g}", "middle")
         for value in (low + (high - low) * part / 5 for part in range(6))
     )
     title = _text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axes.x_title, "middle", "title")

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import get_cfg
-from d2seg.core.export import dump_torchscript_IR, scripting_with_instances
+from d2seg.core.data.detection_utils import read_image
+from d2seg.core.export import TracingAdapter, dump_torchscript_IR, scripting_with_instances
 from d2seg.core.export.torchscript_patch import (
     freeze_training_mode,
     patch_builtin_len,
@@ -15,7 +17,7 @@ from d2seg.core.export.torchscript_patch import (
     patch_nonscriptable_classes,
 )
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.modeling import build_backbone, poolers
+from d2seg.core.modeling import build_backbone, build_model, poolers
 from d2seg.core.modeling.anchor_generator import DefaultAnchorGenerator
 from d2seg.core.modeling.matcher import Matcher
 from d2seg.core.modeling.poolers import ROIPooler
@@ -24,10 +26,12 @@ from d2seg.core.modeling.proposal_generator import build_proposal_generator
 from d2seg.core.modeling.roi_heads import KRCNNConvDeconvUpsampleHead, StandardROIHeads
 from d2seg.core.structures import Boxes, ImageList, Instances, RotatedBoxes
 from d2seg.core.utils.testing import assert_instances_allclose, convert_scripted_instances
+from tests.conftest import ROOT
 
 # Checks of the arguments are no part of a trace.
 pytestmark = pytest.mark.filterwarnings("ignore::torch.jit.TracerWarning")
 
+ASSETS = ROOT / "d2seg" / "assets" / "images"
 SHAPE = {"res4": ShapeSpec(channels=8, stride=16)}
 
 
@@ -205,3 +209,26 @@ def test_a_traced_postprocessing_holds_for_other_sizes() -> None:
     assert (masks != expected[1]).float().mean() < 1e-3
     assert masks.shape == (5, 37, 61)
     assert size.tolist() == expected[2].tolist() == [37, 61]
+
+
+@pytest.mark.parametrize("postprocess", [False, True])
+def test_a_traced_model_holds_for_another_width(postprocess: bool) -> None:
+    cfg = get_cfg()
+    cfg.merge_from_file("d2seg://nuclei.yaml")
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    picture = read_image(sorted(ASSETS.glob("*.png"))[0], "BGR")
+    image = torch.as_tensor(picture.copy()).permute(2, 0, 1).float()
+
+    def detect(model: nn.Module, image: Tensor) -> Instances:
+        one = {"image": image, "height": image.shape[1], "width": image.shape[2]}
+        found = model.inference([one], do_postprocess=postprocess)[0]
+        return found["instances"] if postprocess else found
+
+    adapter = TracingAdapter(model, image, detect).eval()
+    with torch.no_grad():
+        traced = torch.jit.trace(adapter, (image[:, :, :160],), check_trace=False)
+        found = adapter.outputs_schema(traced(image))
+        expected = detect(model, image)
+    assert len(expected) > 10
+    assert_instances_allclose(expected, found, size_as_tensor=True)
