@@ -78,12 +78,20 @@ def encode_mask(mask: np.ndarray) -> dict[str, Any]:
 def results_of_task(task: str, results: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Keep what a task is about: with a box left in, the area of a mask would be the box's.
 
+    With keypoints the box is kept: their area is the box's, as in detectron2.
+
     Args:
         task: ``bbox``, ``segm`` or ``keypoints``.
         results: Those that lack what the task is about are left out. Not modified.
     """
-    kept = ("image_id", "category_id", "score", RESULT_KEYS[task])
-    return [{key: r[key] for key in kept} for r in results if RESULT_KEYS[task] in r]
+    kept = {"image_id", "category_id", "score", RESULT_KEYS[task]}
+    if task == "keypoints":
+        kept.add("bbox")
+    return [
+        {key: value for key, value in result.items() if key in kept}
+        for result in results
+        if RESULT_KEYS[task] in result
+    ]
 
 
 def write_json(content: Any, output_dir: str | os.PathLike[str] | None, name: str) -> None:
