@@ -53,4 +53,4 @@ def _names_in_checkpoint(path: Path) -> list[str] | None:
     except (RuntimeError, pickle.UnpicklingError):  # an old file format, or another kind of file
         return None
     saved = checkpoint.get("classes") if isinstance(checkpoint, dict) else None
-    return saved["thing_classes"] if isinstance(saved, dict) else None
+    return saved.get("thing_classes") if isinstance(saved, dict) else None

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 
+from d2seg.datasets import fill_num_classes, register_datasets
 from d2seg.framework import CfgNode, PathManager, get_cfg, model_zoo
 
 
@@ -12,6 +13,7 @@ def add_d2seg_config(cfg: CfgNode) -> None:
     # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
     _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
     # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
+    _add_section(cfg, "DATALOADER", {"RANDOM_SUBSET_RATIO": 1.0})  # of RandomSubsetTrainingSampler
     _add_section(cfg, "DATASETS", {"REGISTER": CfgNode(new_allowed=True)})
     _add_section(cfg, "TRAIN", _TRAINING)
     _add_section(cfg.INPUT, "LSJ", _LARGE_SCALE_JITTER)
@@ -59,6 +61,8 @@ _COPY_PASTE = {
 def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CfgNode:
     """Return the config of a file with overrides applied, not frozen.
 
+    A ``NUM_CLASSES`` of -1 becomes the number of categories of the data set.
+
     Args:
         config_file: A file or address, or a name of the model zoo such as
             ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``. A file wins over a name.
@@ -78,6 +82,9 @@ def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = 
         cfg.merge_from_list(list(overrides))
     except AssertionError as error:  # how yacs itself reports bad input
         raise ValueError(str(error)) from error
+    if -1 in (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.RETINANET.NUM_CLASSES):
+        register_datasets(cfg)
+        fill_num_classes(cfg)
     return cfg
 
 

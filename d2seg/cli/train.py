@@ -45,30 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train or evaluate; return the exit code."""
-    from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
-
     from d2seg.report.training import write_training_reports
     from d2seg.train import run_training
     from d2seg.train.run import TrainingJob, prepare_config
 
     job = TrainingJob(args.config_file, tuple(args.opts), args.resume, args.eval_only)
-    try:
-        run_training(
-            job,
-            num_gpus=args.num_gpus,
-            num_machines=args.num_machines,
-            machine_rank=args.machine_rank,
-            dist_url=args.dist_url,
-        )
-    except (ProcessExitedException, ProcessRaisedException) as error:
-        raise ChildProcessError(last_line(str(error))) from error
+    run_training(
+        job,
+        num_gpus=args.num_gpus,
+        num_machines=args.num_machines,
+        machine_rank=args.machine_rank,
+        dist_url=args.dist_url,
+    )
     if args.machine_rank == 0 and os.environ.get("RANK", "0") == "0":
         for page in write_training_reports(prepare_config(job)):
             print(f"{page}: the last evaluation as a page")
     return 0
-
-
-def last_line(text: str) -> str:
-    """Return the last line of a traceback, without the name of the exception."""
-    line = text.strip().splitlines()[-1]
-    return line.split(": ", 1)[-1]

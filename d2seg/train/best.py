@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from d2seg.framework import DetectionCheckpointer, HookBase, comm
+from d2seg.framework import DetectionCheckpointer, HookBase, comm, flatten_results_dict
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,8 @@ class KeepBest(HookBase):
         period: Iterations between evaluations.
         metric: Its name in the event storage, such as ``segm/AP``.
         mode: ``max`` or ``min``: what is better.
-        patience: Stop after so many evaluations without a better value; 0: never.
+        patience: Stop after so many evaluations without a better value, once there is one; 0:
+            never.
         extra: More entries of the file, such as class names.
     """
 
@@ -70,7 +71,11 @@ class KeepBest(HookBase):
         self.best_iter = -1
 
     def before_train(self) -> None:
-        """Learn the best value so far from the file, if the run is resumed."""
+        """Learn the best value so far from the file, if the run is resumed.
+
+        Raises:
+            StopTraining: The run had ended for lack of a better value.
+        """
         path = self._folder / f"{BEST_NAME}.pth"
         if self.trainer.start_iter == 0 or not path.is_file():
             return
@@ -78,6 +83,7 @@ class KeepBest(HookBase):
         if kept.get("metric") == self._metric and kept["iteration"] < self.trainer.start_iter:
             self.best_value, self.best_iter = kept["value"], kept["iteration"]
             logger.info("The best %s so far is %.4f.", self._metric, self.best_value)
+            self._stop_if_hopeless(self.trainer.start_iter - 1)
 
     def after_step(self) -> None:
         """Look at the metric after an evaluation.
@@ -88,11 +94,11 @@ class KeepBest(HookBase):
         done = self.trainer.iter + 1
         if done % self._period == 0 and done != self.trainer.max_iter:
             self._look()
-            self._stop_if_hopeless()
+            self._stop_if_hopeless(self.trainer.iter)
 
     def after_train(self) -> None:
-        """Look at the metric of the last evaluation."""
-        if self.trainer.iter + 1 >= self.trainer.max_iter:
+        """Look at the metric of the last evaluation, unless the training failed."""
+        if self.trainer.iter >= self.trainer.max_iter:
             self._look()
 
     def _look(self) -> None:
@@ -101,28 +107,33 @@ class KeepBest(HookBase):
             return
         if self.best_value is not None and self._sign * (value - self.best_value) <= 0:
             return
-        self.best_value, self.best_iter = value, self.trainer.iter
+        # After the end the trainer is one iteration ahead.
+        iteration = min(self.trainer.iter, self.trainer.max_iter - 1)
+        self.best_value, self.best_iter = value, iteration
         logger.info("%s is best so far: %.4f", self._metric, value)
         WeightsWriter(self._model(), str(self._folder)).save(
-            BEST_NAME, metric=self._metric, value=value, iteration=self.best_iter, **self._extra
+            BEST_NAME, metric=self._metric, value=value, iteration=iteration, **self._extra
         )
 
     def _latest(self) -> float | None:
         """Return the value in this process; only the main one has results of evaluations."""
-        if not comm.is_main_process():
-            return None
         latest = self.trainer.storage.latest()
-        if self._metric not in latest:
-            raise ValueError(
-                f"TRAIN.BEST_METRIC is '{self._metric}', but the evaluation gives no such metric; "
-                f"it gives {', '.join(name for name in latest if '/' in name or 'val_' in name)}."
-            )
-        return float(latest[self._metric][0])
+        if not comm.is_main_process() or self._metric in latest:
+            return float(latest[self._metric][0]) if self._metric in latest else None
+        # Without detections, as early in a training, an evaluation has no results.
+        results = getattr(self.trainer, "_last_eval_results", None) or {}
+        known = [*flatten_results_dict(results), *(name for name in latest if "val_" in name)]
+        logger.warning(
+            "The evaluation gives no %s (TRAIN.BEST_METRIC); it gives %s.",
+            self._metric,
+            ", ".join(known) or "nothing",
+        )
+        return None
 
-    def _stop_if_hopeless(self) -> None:
-        waited = (self.trainer.iter - self.best_iter) // self._period
-        if self._patience and waited >= self._patience:
+    def _stop_if_hopeless(self, iteration: int) -> None:
+        waited = (iteration - self.best_iter) // self._period
+        if self._patience and self.best_value is not None and waited >= self._patience:
             raise StopTraining(
-                f"{self._metric} has not been better than {self.best_value} of iteration "
+                f"{self._metric} has not been better than {self.best_value:.4f} of iteration "
                 f"{self.best_iter} for {waited} evaluations (TRAIN.PATIENCE)."
             )

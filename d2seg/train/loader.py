@@ -15,14 +15,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from d2seg.framework import comm
+from d2seg.framework import PathManager, comm
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
 Draw = tuple[int, int]
 """The place of an image in the whole training, and its index in the data set."""
+
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = (5, 6, 7, 8)
 
 _ATTEMPTS = 100
 """How many other images are tried for one that the mapper rejects."""
@@ -111,24 +115,27 @@ class SeededImages(Dataset):
             image = self._images[index]
             try:
                 mapped = self._mapper(image)
-            except (OSError, ValueError, KeyError, TypeError) as error:
-                return BadImage(str(image.get("file_name", index)), str(error))
+            except Exception as error:  # a mapper may be anybody's; the message comes along
+                return BadImage(str(image.get("file_name", index)), _in_words(error))
             if mapped is not None:
                 return mapped
             index = random.randrange(len(self._images))
-        return BadImage(str(self._images[index].get("file_name", index)), "nothing on it is usable")
+        return BadImage(
+            str(self._images[index].get("file_name", index)), "nothing on it is usable."
+        )
 
 
 class TrainLoader:
     """Batches of this process, without an end, from any iteration on.
 
     Args:
-        images: One dict per image, with ``width`` and ``height`` if they are grouped.
+        images: One dict per image.
         mapper: From such a dict to what the model takes, or None if it is of no use.
         batch_size: Over all processes.
         seed: The same in all processes; see also the attribute.
         repeat_factors: As of `image_order`; by default 1 for all.
-        group_by_aspect_ratio: Batches are of wide or of high images only, so that little is padded.
+        group_by_aspect_ratio: Batches are of wide or of high images only, so that little is padded;
+            sizes that the dicts do not have are read from the files.
         num_workers: Worker processes that load; 0 for none.
 
     Attributes:
@@ -165,21 +172,29 @@ class TrainLoader:
         self._factors = torch.ones(len(images)) if repeat_factors is None else repeat_factors
         self._groups = None
         if group_by_aspect_ratio:
-            self._groups = [int(image["width"] > image["height"]) for image in images]
+            self._groups = [int(_is_wide(images[index])) for index in range(len(images))]
 
-    def __iter__(self) -> Iterator[list[dict[str, Any] | BadImage]]:
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        """Yield batches of this process.
+
+        Raises:
+            ValueError: An image cannot be loaded.
+        """
         rank, processes = comm.get_rank(), comm.get_world_size()
         batches = grouped_batches(
             image_order(self._factors, self.seed), self._batch_size, self._groups
         )
         mine = (batch[rank::processes] for batch in batches)
-        yield from DataLoader(
+        loaded = DataLoader(
             SeededImages(self._images, self._mapper, self.seed),
             batch_sampler=_Forever(itertools.islice(mine, self.start_iteration, None)),
             num_workers=self._num_workers,
             collate_fn=_as_list,
             worker_init_fn=_one_thread,
         )
+        for batch in loaded:
+            _raise_if_bad(batch)
+            yield batch
 
 
 class _Forever:
@@ -190,6 +205,31 @@ class _Forever:
 
     def __iter__(self) -> Iterator[list[Draw]]:
         return self._batches
+
+
+def _is_wide(image: dict[str, Any]) -> bool:
+    if "width" in image and "height" in image:
+        return image["width"] > image["height"]
+    # Some data sets, such as those of label maps, do not say; the file's header does.
+    with PathManager.open(image["file_name"], "rb") as file, Image.open(file) as opened:
+        turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in _SIDEWAYS
+        width, height = opened.size
+    return height > width if turned else width > height
+
+
+def _raise_if_bad(batch: Sequence[Any]) -> None:
+    for image in batch:
+        if isinstance(image, BadImage):
+            raise ValueError(
+                f"Image '{image.file_name}' cannot be used for training: {image.reason} Run "
+                "`d2seg check-data` to find all such images, then go on with --resume."
+            )
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, OSError | ValueError) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}"
 
 
 def _as_list(batch: list[Any]) -> list[Any]:

@@ -1,17 +1,20 @@
 """Starting a training in one process, in several, or under torchrun."""
 
 import argparse
+import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
 from d2seg.config import load_config
-from d2seg.datasets import fill_num_classes, register_datasets
+from d2seg.datasets import register_datasets
 from d2seg.framework import (
     CfgNode,
     DetectionCheckpointer,
@@ -22,6 +25,8 @@ from d2seg.framework import (
 )
 from d2seg.train.evaluators import write_results
 from d2seg.train.trainer import Trainer
+
+logger = logging.getLogger(__name__)
 
 TORCHRUN_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "MASTER_ADDR")
 """What torchrun tells each process that it starts."""
@@ -52,7 +57,6 @@ def prepare_config(job: TrainingJob) -> CfgNode:
     """
     cfg = load_config(job.config_file, job.overrides)
     register_datasets(cfg)
-    fill_num_classes(cfg)
     if not job.eval_only and not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty; name a data set to train on.")
     if job.eval_only and not cfg.DATASETS.TEST:
@@ -65,7 +69,7 @@ def run_job(job: TrainingJob) -> Any:
     """Train, or evaluate, in this process, which may be one of several.
 
     Returns:
-        The results of the last evaluation in the main process.
+        The results of the last evaluation in the main process; None without one.
     """
     cfg = prepare_config(job)
     default_setup(cfg, argparse.Namespace(config_file=job.config_file, eval_only=job.eval_only))
@@ -73,7 +77,8 @@ def run_job(job: TrainingJob) -> Any:
         return evaluate(cfg, resume=job.resume)
     trainer = Trainer(cfg)
     trainer.resume_or_load(resume=job.resume)
-    return trainer.train()
+    trainer.train()
+    return getattr(trainer, "_last_eval_results", None)
 
 
 def evaluate(cfg: CfgNode, resume: bool = False) -> Any:
@@ -83,6 +88,8 @@ def evaluate(cfg: CfgNode, resume: bool = False) -> Any:
         cfg: The whole config.
         resume: Take the last checkpoint of ``OUTPUT_DIR`` in place of ``MODEL.WEIGHTS``.
     """
+    if not cfg.MODEL.WEIGHTS and not resume:
+        logger.warning("MODEL.WEIGHTS is empty: a model with random weights is evaluated.")
     model = Trainer.build_model(cfg)
     checkpointer = DetectionCheckpointer(model, save_dir=cfg.OUTPUT_DIR)
     checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
@@ -111,7 +118,7 @@ def run_training(
         dist_url: Where the processes meet; ``auto`` for one machine.
 
     Raises:
-        ChildProcessError: A process ended with an error, which it has printed.
+        ChildProcessError: A process ended with an error, whose message this is.
     """
     if all(variable in os.environ for variable in TORCHRUN_VARIABLES):
         _run_under_torchrun(job)
@@ -120,7 +127,34 @@ def run_training(
         run_job(job)
         return
     prepare_config(job)  # bad input is told once, here, and not by every process
-    launch(run_job, num_gpus, num_machines, machine_rank, dist_url, args=(job,))
+    with TemporaryDirectory() as folder:
+        try:
+            launch(
+                _run_and_tell, num_gpus, num_machines, machine_rank, dist_url, args=(job, folder)
+            )
+        except (ProcessExitedException, ProcessRaisedException) as error:
+            told = sorted(Path(folder).iterdir())
+            reason = told[0].read_text(encoding="utf-8") if told else _last_line(str(error))
+            raise ChildProcessError(reason) from error
+
+
+def _run_and_tell(job: TrainingJob, folder: str) -> None:
+    """Run a job and leave its error in a file.
+
+    When one process stops, the others lose their connection to it: which of them is noticed first
+    is chance, and only one can say what happened.
+    """
+    try:
+        run_job(job)
+    except (OSError, ValueError, KeyError, TypeError, FloatingPointError) as error:
+        text = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+        Path(folder, str(comm.get_rank())).write_text(text, encoding="utf-8")
+        raise
+
+
+def _last_line(traceback: str) -> str:
+    """Return the last line of a traceback, without the name of the exception."""
+    return traceback.strip().splitlines()[-1].split(": ", 1)[-1]
 
 
 def _run_under_torchrun(job: TrainingJob) -> None:

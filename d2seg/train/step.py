@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from d2seg.framework import SimpleTrainer, comm
-from d2seg.train.loader import BadImage, TrainLoader, seed_everything
+from d2seg.train.loader import TrainLoader, seed_everything
 
 _STEP_STREAM = 1
 """Keeps the random numbers of steps apart from those of images, which share the seed."""
@@ -61,7 +61,6 @@ class TrainStep(SimpleTrainer):
         start = time.perf_counter()
         batch = next(self._data_loader_iter)
         data_time = time.perf_counter() - start
-        _raise_if_bad(batch)
         seed_everything(self.seed, _STEP_STREAM, comm.get_rank(), self.iter)
         self.optimizer.zero_grad()
         size = len(batch) // self._parts
@@ -77,8 +76,13 @@ class TrainStep(SimpleTrainer):
 
     def _backward(self, part: Sequence[dict[str, Any]], is_last: bool) -> dict[str, Tensor]:
         with self._without_reducing() if not is_last else nullcontext():
-            with torch.autocast(self._device, self._half(), enabled=self._amp):
-                losses = self.model(part)
+            try:
+                with torch.autocast(self._device, self._half(), enabled=self._amp):
+                    losses = self.model(part)
+            except FloatingPointError as error:  # what a model itself has checked
+                raise FloatingPointError(
+                    f"Iteration {self.iter}: {error} {_images_in_words(part)}"
+                ) from error
             if self._nan_guard:
                 _raise_if_not_finite(losses, part, self.iter)
             total = torch.stack(list(losses.values())).sum() / self._parts
@@ -107,27 +111,22 @@ class TrainStep(SimpleTrainer):
             self._scaler.load_state_dict(state_dict["grad_scaler"])
 
 
-def _raise_if_bad(batch: Sequence[Any]) -> None:
-    for image in batch:
-        if isinstance(image, BadImage):
-            raise ValueError(
-                f"Image '{image.file_name}' cannot be used for training: {image.reason} Run "
-                "`d2seg check-data` to find all such images, then go on with --resume."
-            )
-
-
 def _raise_if_not_finite(
     losses: Mapping[str, Tensor], part: Sequence[dict[str, Any]], iteration: int
 ) -> None:
     values = {name: float(loss.detach()) for name, loss in losses.items()}
     if all(torch.tensor(list(values.values())).isfinite()):
         return
-    # An image that objects were pasted from counts as well.
-    keys = ("file_name", "pasted_from")
-    images = ", ".join(str(image[key]) for image in part for key in keys if key in image)
     raise FloatingPointError(
-        f"The losses of iteration {iteration} are not finite: {values}. The images are {images}. "
+        f"The losses of iteration {iteration} are not finite: {values}. {_images_in_words(part)} "
         "Check them with `d2seg check-data`; if they are sound, lower SOLVER.BASE_LR, lengthen "
         "SOLVER.WARMUP_ITERS or enable SOLVER.CLIP_GRADIENTS. The weights are those before this "
         "step."
     )
+
+
+def _images_in_words(part: Sequence[dict[str, Any]]) -> str:
+    # An image that objects were pasted from counts as well.
+    keys = ("file_name", "pasted_from")
+    names = ", ".join(str(image[key]) for image in part for key in keys if key in image)
+    return f"The images are {names}."

@@ -19,23 +19,22 @@ class Throughput(HookBase):
 
     def __init__(self, batch_size: int, period: int = 20) -> None:
         self._batch_size, self._period = batch_size, period
-        self._since = 0.0
-        self._iterations = 0
+        self._started = 0.0
+        self._seconds, self._steps = 0.0, 0
 
     def before_step(self) -> None:
-        """Start the clock of the first step of a period."""
-        if not self._iterations:
-            self._since = time.perf_counter()
-        self._iterations += 1
+        """Start the clock."""
+        self._started = time.perf_counter()
 
     def after_step(self) -> None:
-        """Record, at the end of a period."""
+        """Stop the clock; record at the end of a period. Evaluations do not count."""
+        self._seconds += time.perf_counter() - self._started
+        self._steps += 1
         if (self.trainer.iter + 1) % self._period:
             return
-        seconds = time.perf_counter() - self._since
-        scalars = {"images_per_second": self._batch_size * self._iterations / seconds}
+        scalars = {"images_per_second": self._batch_size * self._steps / self._seconds}
         if not torch.cuda.is_available():
             unit = 2**20 if sys.platform == "darwin" else 2**10  # bytes there, KB elsewhere
             scalars["max_mem_cpu"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
         self.trainer.storage.put_scalars(**scalars, smoothing_hint=False)
-        self._iterations = 0
+        self._seconds, self._steps = 0.0, 0

@@ -2,14 +2,17 @@
 
 import json
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.datasets import register_datasets
 from d2seg.framework import (
     CfgNode,
     DatasetFromList,
@@ -24,9 +27,10 @@ from d2seg.framework import (
     comm,
     get_detection_dataset_dicts,
     hooks,
+    verify_results,
 )
 from d2seg.train.average import MovingAverage
-from d2seg.train.best import KeepBest, StopTraining, WeightsWriter
+from d2seg.train.best import KeepBest, StopTraining
 from d2seg.train.evaluators import build_evaluator, write_results
 from d2seg.train.history import RecentMetrics
 from d2seg.train.loader import TrainLoader
@@ -42,15 +46,15 @@ class ClassNames:
     """The classes of a model, saved in its checkpoints.
 
     Args:
-        names: In the order of the class indices.
+        names: ``thing_classes``, ``stuff_classes`` or both, each in the order of the class indices.
     """
 
-    def __init__(self, names: list[str]) -> None:
+    def __init__(self, names: dict[str, list[str]]) -> None:
         self._names = names
 
     def state_dict(self) -> dict[str, list[str]]:
-        """Return the names under ``thing_classes``."""
-        return {"thing_classes": self._names}
+        """Return the names."""
+        return self._names
 
     def load_state_dict(self, state_dict: Mapping[str, list[str]]) -> None:
         """Check that a run goes on with the classes it began with.
@@ -58,11 +62,10 @@ class ClassNames:
         Raises:
             ValueError: It does not.
         """
-        saved = state_dict["thing_classes"]
-        if saved != self._names:
+        if dict(state_dict) != self._names:
             raise ValueError(
-                f"The checkpoint was trained on the classes {saved}, but DATASETS.TRAIN has "
-                f"{self._names}; resume with the same data sets, or choose another OUTPUT_DIR."
+                f"The checkpoint was trained on the classes {dict(state_dict)}, but DATASETS.TRAIN "
+                f"has {self._names}; resume with the same data sets, or choose another OUTPUT_DIR."
             )
 
 
@@ -80,9 +83,10 @@ class Trainer(DefaultTrainer):
     """
 
     def __init__(self, cfg: CfgNode) -> None:
+        register_datasets(cfg)
+        check_training_keys(self.auto_scale_workers(cfg, comm.get_world_size()))
         super().__init__(cfg)
         cfg = self.cfg
-        self._check_parts(cfg)
         loader = self.data_loader
         # What does not follow from the config must be the same in all processes.
         loader.seed = cfg.SEED if cfg.SEED >= 0 else comm.shared_random_seed()
@@ -95,22 +99,18 @@ class Trainer(DefaultTrainer):
             amp=cfg.SOLVER.AMP.ENABLED,
             nan_guard=cfg.TRAIN.NAN_GUARD,
         )
-        if cfg.TEST.AUG.ENABLED and cfg.DATASETS.TEST:
-            GeneralizedRCNNWithTTA(
-                cfg, self.model
-            )  # refuses an unsuitable model now, not at the end
         self._classes = ClassNames(_class_names(cfg))
         self.checkpointer.add_checkpointable("classes", self._classes)
+        self._check_evaluation()
 
-    @staticmethod
-    def _check_parts(cfg: CfgNode) -> None:
-        parts = cfg.TRAIN.ACCUMULATION_STEPS
-        size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
-        if parts < 1 or size % parts:
-            raise ValueError(
-                f"TRAIN.ACCUMULATION_STEPS is {parts}, but must divide the {size} images that "
-                "SOLVER.IMS_PER_BATCH gives each process."
-            )
+    def _check_evaluation(self) -> None:
+        """Find out now, not after a night, that the model cannot be evaluated."""
+        for name in self.cfg.DATASETS.TEST:
+            self.build_test_loader(self.cfg, name)
+            self.build_evaluator(self.cfg, name)
+            _check_class_count(self.cfg, name)
+        if self.cfg.TEST.AUG.ENABLED and self.cfg.DATASETS.TEST:
+            GeneralizedRCNNWithTTA(self.cfg, self.model)
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint of ``OUTPUT_DIR``, or load ``MODEL.WEIGHTS``.
@@ -128,7 +128,7 @@ class Trainer(DefaultTrainer):
         """Return the hooks of the config, in the order in which they need each other."""
         cfg, period = self.cfg, self.cfg.TEST.EVAL_PERIOD
         keys = cfg.TRAIN
-        self._average = MovingAverage(self.model, keys.EMA_DECAY) if keys.EMA_DECAY else None
+        self._average = self._moving_average() if keys.EMA_DECAY else None
         made: list[HookBase | None] = [
             hooks.IterationTimer(),
             hooks.LRScheduler(),
@@ -146,19 +146,24 @@ class Trainer(DefaultTrainer):
         made.append(self._keep_best() if keys.BEST_METRIC else None)
         if comm.is_main_process():
             made.append(self._profiler() if keys.PROFILE_ITERS else None)
-            made.append(hooks.PeriodicWriter(self.build_writers(), period=20))
+            # No evaluation waits to be written.
+            made.append(hooks.PeriodicWriter(self.build_writers(), period=math.gcd(20, period)))
         return made
 
-    def _precise_bn(self) -> HookBase:
-        cfg = self.cfg
+    def _moving_average(self) -> MovingAverage:
+        classes = {"classes": _class_names(self.cfg)}
+        return MovingAverage(self.model, self.cfg.TRAIN.EMA_DECAY, self.cfg.OUTPUT_DIR, classes)
+
+    def _precise_bn(self) -> HookBase | None:
+        cfg, model = self.cfg, self.evaluated_model()
+        if not get_bn_modules(model):
+            return None
         # A loader of its own without workers, which would take as much memory again.
         one_process = cfg.clone()
         one_process.defrost()
         one_process.DATALOADER.NUM_WORKERS = 0
         loader = self.build_train_loader(one_process)
-        return hooks.PreciseBN(
-            cfg.TEST.EVAL_PERIOD, self.model, loader, cfg.TEST.PRECISE_BN.NUM_ITER
-        )
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
 
     def _keep_best(self) -> HookBase:
         keys = self.cfg.TRAIN
@@ -169,18 +174,22 @@ class Trainer(DefaultTrainer):
             metric=keys.BEST_METRIC,
             mode=keys.BEST_MODE,
             patience=keys.PATIENCE,
-            extra={"classes": {"thing_classes": _class_names(self.cfg)}},
+            extra={"classes": _class_names(self.cfg)},
         )
 
     def _validation_loss(self) -> HookBase:
         cfg = self.cfg
-        images = get_detection_dataset_dicts(cfg.DATASETS.TEST, filter_empty=True)
+        images = get_detection_dataset_dicts(
+            cfg.DATASETS.TEST,
+            filter_empty=True,
+            proposal_files=cfg.DATASETS.PROPOSAL_FILES_TEST if cfg.MODEL.LOAD_PROPOSALS else None,
+        )
         # Ground truth as for training, images as for testing.
         mapper = DatasetMapper(cfg, True, augmentations=build_augmentation(cfg, False))
         loader = build_detection_test_loader(
             dataset=images, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
         )
-        return ValidationLoss(cfg.TEST.EVAL_PERIOD, self.model, loader)
+        return ValidationLoss(cfg.TEST.EVAL_PERIOD, self.evaluated_model, loader)
 
     def _profiler(self) -> HookBase:
         chosen = set(self.cfg.TRAIN.PROFILE_ITERS)
@@ -197,7 +206,7 @@ class Trainer(DefaultTrainer):
 
         Test-time augmentation takes long and is left for the end.
         """
-        is_end = self.iter + 1 >= self.max_iter
+        is_end = self.iter >= self.max_iter
         evaluate = self.evaluate_fully if is_end else self.test
         results = evaluate(self.cfg, self.evaluated_model())
         self._last_eval_results = results
@@ -214,21 +223,29 @@ class Trainer(DefaultTrainer):
         try:
             result = super().train()
         except StopTraining as reason:
-            logger.info("Training ended early: %s", reason)
-            self.checkpointer.save("model_final", iteration=self.iter)
-            result = getattr(self, "_last_eval_results", None)
+            result = self._end_early(reason)
         except (RuntimeError, EOFError, ConnectionError) as error:
-            # torch tells of it wherever the training is; a batch that is being sent breaks off.
-            if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
+            if not _tells_of_dead_worker(error):
                 raise
             raise ChildProcessError(
                 f"A worker process that loads images died at iteration {self.iter}, as happens "
                 "when memory runs out. Lower DATALOADER.NUM_WORKERS and go on with --resume."
             ) from error
-        if self._average is not None:
-            writer = WeightsWriter(self._average.model, self.cfg.OUTPUT_DIR)
-            writer.save("model_ema", classes=self._classes.state_dict())
         return result
+
+    def _end_early(self, reason: StopTraining) -> Any:
+        """Do what comes at the end of a training."""
+        logger.info("Training ended early: %s", reason)
+        iteration = max(self.iter, self.start_iter - 1)
+        self.checkpointer.save("model_final", iteration=iteration)
+        if self._average is not None:
+            self._average.save()
+        if self.cfg.TEST.AUG.ENABLED or not hasattr(self, "_last_eval_results"):
+            self.max_iter = self.iter  # this is the end now
+            self.evaluate()
+        if self.cfg.TEST.EXPECTED_RESULTS and comm.is_main_process():
+            verify_results(self.cfg, self._last_eval_results)
+        return self._last_eval_results
 
     @classmethod
     def build_train_loader(cls, cfg: CfgNode) -> TrainLoader:
@@ -284,10 +301,69 @@ def _renamed(results: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{task}_TTA": metrics for task, metrics in results.items()}
 
 
-def _class_names(cfg: CfgNode) -> list[str]:
-    """Return the names of the classes trained on; none for a model without instances."""
-    names = MetadataCatalog.get(cfg.DATASETS.TRAIN[0]).get("thing_classes", None)
-    return list(names) if names is not None else []
+def check_training_keys(cfg: CfgNode) -> None:
+    """Check the keys that a training needs, before anything is loaded.
+
+    Raises:
+        ValueError: Some do not fit together.
+    """
+    keys = cfg.TRAIN
+    size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+    if keys.ACCUMULATION_STEPS < 1 or size % keys.ACCUMULATION_STEPS:
+        raise ValueError(
+            f"TRAIN.ACCUMULATION_STEPS is {keys.ACCUMULATION_STEPS}, but must divide the {size} "
+            "images that SOLVER.IMS_PER_BATCH gives each process."
+        )
+    if keys.PATIENCE and not keys.BEST_METRIC:
+        raise ValueError("TRAIN.PATIENCE needs TRAIN.BEST_METRIC, the metric that it waits for.")
+    for name in ("BEST_METRIC", "VALIDATION_LOSS"):
+        if keys[name] and not cfg.DATASETS.TEST:
+            raise ValueError(f"TRAIN.{name} needs a data set in DATASETS.TEST; there is none.")
+    if cfg.TEST.EXPECTED_RESULTS and not cfg.DATASETS.TEST:
+        raise ValueError("TEST.EXPECTED_RESULTS needs a data set in DATASETS.TEST; there is none.")
+    sigmas = cfg.TEST.KEYPOINT_OKS_SIGMAS
+    expected = cfg.MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS
+    if cfg.MODEL.KEYPOINT_ON and cfg.DATASETS.TEST and (len(sigmas) or 17) != expected:
+        raise ValueError(
+            f"TEST.KEYPOINT_OKS_SIGMAS has {len(sigmas)} numbers, but must have one for each of "
+            f"the {expected} keypoints (it may be empty for COCO's 17)."
+        )
+
+
+def _check_class_count(cfg: CfgNode, name: str) -> None:
+    parts = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
+    part = parts.get(cfg.MODEL.META_ARCHITECTURE)
+    known = MetadataCatalog.get(name).get("thing_classes", None)
+    if part is None or known is None:
+        return
+    number = cfg.MODEL[part].NUM_CLASSES
+    if number != len(known):
+        raise ValueError(
+            f"Data set '{name}' has {len(known)} classes, but the model has {number}: set "
+            f"MODEL.{part}.NUM_CLASSES to {len(known)}, or to -1 to take it from the data."
+        )
+
+
+def _tells_of_dead_worker(error: Exception) -> bool:
+    if not isinstance(error, RuntimeError):
+        return True  # a batch that was being sent broke off
+    # torch tells of it wherever the training is.
+    return "DataLoader worker" in str(error) and (
+        "exited unexpectedly" in str(error) or "is killed by signal" in str(error)
+    )
+
+
+def _class_names(cfg: CfgNode) -> dict[str, list[str]]:
+    """Return the names of the classes that the model tells apart, as far as they are known."""
+    metadata = MetadataCatalog.get(cfg.DATASETS.TRAIN[0])
+    architecture = cfg.MODEL.META_ARCHITECTURE
+    kinds = {
+        "SemanticSegmentor": ["stuff_classes"],
+        "PanopticFPN": ["thing_classes", "stuff_classes"],
+    }
+    wanted = kinds.get(architecture, ["thing_classes"])
+    known = {kind: metadata.get(kind, None) for kind in wanted}
+    return {kind: list(names) for kind, names in known.items() if names is not None}
 
 
 def _repeat_factors(cfg: CfgNode, images: list[dict[str, Any]]) -> torch.Tensor | None:
@@ -298,6 +374,11 @@ def _repeat_factors(cfg: CfgNode, images: list[dict[str, Any]]) -> torch.Tensor 
         compute = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency
         return compute(images, keys.REPEAT_THRESHOLD, sqrt=keys.get("REPEAT_SQRT", True))
     if keys.SAMPLER_TRAIN == "RandomSubsetTrainingSampler":
+        if not 0 < keys.RANDOM_SUBSET_RATIO <= 1:
+            raise ValueError(
+                "DATALOADER.RANDOM_SUBSET_RATIO must be above 0 and at most 1; found "
+                f"{keys.RANDOM_SUBSET_RATIO}."
+            )
         chosen = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
         factors = torch.zeros(len(images))
         factors[chosen[: max(1, int(len(images) * keys.RANDOM_SUBSET_RATIO))]] = 1
@@ -313,14 +394,17 @@ def _drop_later_lines(path: Path, start_iter: int) -> None:
     if not path.is_file():
         return
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if _iteration(line) < start_iter]
+    kept = [line for line in lines if _stays(line, start_iter)]
     if len(kept) < len(lines):
         with replace_when_complete(path) as temporary:
             temporary.write_text("".join(kept), encoding="utf-8")
 
 
-def _iteration(line: str) -> float:
+def _stays(line: str, start_iter: int) -> bool:
     try:
-        return json.loads(line)["iteration"]
-    except (json.JSONDecodeError, KeyError):
-        return float("inf")  # half a line
+        metrics = json.loads(line)
+    except json.JSONDecodeError:
+        return False  # half a line
+    # The evaluation at the end of a training has the number of the iteration after the last.
+    is_last_evaluation = metrics["iteration"] == start_iter and "total_loss" not in metrics
+    return metrics["iteration"] < start_iter or is_last_evaluation

@@ -1,7 +1,7 @@
 """Losses on images that are not trained on."""
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -22,11 +22,13 @@ class ValidationLoss(HookBase):
 
     Args:
         period: Iterations between two times; also at the end.
-        model: As it is trained.
+        model: Returns the model that is evaluated.
         batches: Ground truth included; gone through once each time. Each process has its own.
     """
 
-    def __init__(self, period: int, model: nn.Module, batches: Iterable[list[Any]]) -> None:
+    def __init__(
+        self, period: int, model: Callable[[], nn.Module], batches: Iterable[list[Any]]
+    ) -> None:
         if period <= 0:
             raise ValueError(
                 "TRAIN.VALIDATION_LOSS needs TEST.EVAL_PERIOD, the number of iterations between "
@@ -38,7 +40,7 @@ class ValidationLoss(HookBase):
         """Compute the losses, if it is time."""
         done = self.trainer.iter + 1
         if done % self._period == 0 or done == self.trainer.max_iter:
-            losses = compute_losses(self._model, self._batches)
+            losses = compute_losses(self._model(), self._batches)
             if comm.is_main_process():
                 self.trainer.storage.put_scalars(**losses, smoothing_hint=False)
 

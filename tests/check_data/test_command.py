@@ -251,7 +251,7 @@ def test_data_in_another_format_is_left_out(capsys: pytest.CaptureFixture[str]) 
     [
         (MASK_RCNN, [], Expectations(80, "polygon", None)),
         (MASK_RCNN, ["INPUT.MASK_FORMAT", "bitmask"], Expectations(80, "bitmask", None)),
-        (MASK_RCNN, ["MODEL.ROI_HEADS.NUM_CLASSES", "-1"], Expectations(None, "polygon", None)),
+        (MASK_RCNN, ["MODEL.ROI_HEADS.NUM_CLASSES", "-1"], Expectations(80, "polygon", None)),
         (
             "COCO-Detection/retinanet_R_50_FPN_1x.yaml",
             ["MODEL.RETINANET.NUM_CLASSES", "7"],

@@ -3,14 +3,16 @@
 import itertools
 import random
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
 
 from d2seg.framework import comm
-from d2seg.train.loader import BadImage, TrainLoader, grouped_batches, image_order, seed_everything
+from d2seg.train.loader import TrainLoader, grouped_batches, image_order, seed_everything
 
 IMAGES = [{"file_name": str(n), "width": 10 + 5 * (n % 2), "height": 12} for n in range(7)]
 
@@ -71,16 +73,34 @@ def test_another_image_comes_for_one_without_use() -> None:
     loader = TrainLoader(IMAGES, lambda image: image if image["file_name"] > "3" else None, 2, 5)
     seen = {image["file_name"] for batch in itertools.islice(loader, 20) for image in batch}
     assert seen == {"4", "5", "6"}
-    (bad, _), *_ = itertools.islice(TrainLoader(IMAGES, lambda image: None, 2, 5), 1)
-    assert isinstance(bad, BadImage)
+    with pytest.raises(ValueError, match=r"Image '\d' cannot be used .*: nothing on it is usable"):
+        next(iter(TrainLoader(IMAGES, lambda image: None, 2, 5)))
 
 
 def test_a_vanished_image_is_named_and_does_not_break_the_worker() -> None:
     def read(image: dict[str, Any]) -> dict[str, Any]:
         raise FileNotFoundError(f"There is no file '{image['file_name']}.png'.")
 
-    batch = next(iter(TrainLoader(IMAGES[:1], read, 1, 5)))
-    assert batch == [BadImage("0", "There is no file '0.png'.")]
+    for workers in (0, 1):
+        with pytest.raises(ValueError, match=r"Image '0' cannot be used .*: There is no file '0.p"):
+            next(iter(TrainLoader(IMAGES[:1], read, 1, 5, num_workers=workers)))
+
+
+def test_any_failure_of_a_mapper_names_the_image() -> None:
+    with pytest.raises(ValueError, match=r"Image '0' cannot be .*: ZeroDivisionError: division"):
+        next(iter(TrainLoader(IMAGES[:1], lambda image: 1 / 0, 1, 5)))
+
+
+def test_sizes_come_from_the_files_where_the_data_set_does_not_say(tmp_path: Path) -> None:
+    for name, size in (("wide", (9, 4)), ("high", (4, 9))):
+        PIL.Image.new("L", size).save(tmp_path / f"{name}.png")
+    turned = PIL.Image.Exif()
+    turned[0x0112] = 6
+    PIL.Image.new("L", (9, 4)).save(tmp_path / "turned.jpg", exif=turned)
+    images = [{"file_name": str(path)} for path in sorted(tmp_path.iterdir())]  # high, turned, wide
+    loader = TrainLoader(images, lambda image: image, 2, 5, group_by_aspect_ratio=True)
+    for batch in itertools.islice(loader, 20):
+        assert len({"wide" in image["file_name"] for image in batch}) == 1
 
 
 def test_bad_sizes() -> None:

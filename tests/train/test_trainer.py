@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -44,6 +45,30 @@ def test_a_training_leaves_weights_classes_metrics_and_results(
     cfg = load_config(run / "config.yaml", ["MODEL.WEIGHTS", str(run / "model_final.pth")])
     cfg.DATASETS.TRAIN = cfg.DATASETS.TEST = ()
     assert class_names(cfg) == ["nucleus"]
+
+
+def test_a_metric_that_is_not_there_yet_ends_nothing(
+    write_config: WriteConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"TEST__EVAL_PERIOD": 2, "TRAIN__BEST_METRIC": "segm/AP", "TRAIN__PATIENCE": 1}
+    train(write_config(MODEL__ROI_HEADS__SCORE_THRESH_TEST=1.0, **options))  # nothing is found
+    assert not (tmp_path / "run" / "model_best.pth").exists()
+    assert torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["iteration"] == 5
+    assert "The evaluation gives no segm/AP" in (tmp_path / "run" / "log.txt").read_text()
+
+
+def test_an_extended_run_remembers_its_best(write_config: WriteConfig, tmp_path: Path) -> None:
+    options = {"TEST__EVAL_PERIOD": 2, "TRAIN__VALIDATION_LOSS": True, "TRAIN__BEST_MODE": "max"}
+    config = write_config(TRAIN__BEST_METRIC="val_total_loss", **options)
+    train(config)
+    best = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
+    assert best["iteration"] == 1  # the loss falls, and the greatest is asked for
+    results = [line for line in read_metrics(tmp_path / "run").values() if "segm/AP" in line]
+    train(config, "SOLVER.MAX_ITER", "8", resume=True)
+    again = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
+    assert (again["iteration"], again["value"]) == (best["iteration"], best["value"])
+    after = [line for line in read_metrics(tmp_path / "run").values() if "segm/AP" in line]
+    assert len(after) > len(results) > 0
 
 
 def test_resumed_losses_are_those_without_the_interruption(
@@ -88,38 +113,50 @@ def test_resumed_losses_are_those_without_the_interruption(
         assert all(torch.equal(first[key], second[key]) for key in first), name
 
 
+def kill_at_some_moment(command: list[str], run: Path, chance: random.Random) -> bool:
+    """Start a run, wait for a new checkpoint, kill it a moment later; tell whether it was alive."""
+    before = set(run.glob("model_*.pth"))
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and set(run.glob("model_0*.pth")) <= before:
+        time.sleep(0.05)
+    time.sleep(chance.uniform(0, 2))
+    alive = process.poll() is None
+    process.kill()
+    process.wait()
+    return alive
+
+
 @pytest.mark.slow
 def test_a_killed_process_is_resumed_with_the_same_losses(
     write_config: WriteConfig, tmp_path: Path
 ) -> None:
     options = {
-        "SOLVER__MAX_ITER": 60,
-        "SOLVER__CHECKPOINT_PERIOD": 7,
-        "DATASETS__TEST": [],
+        "SOLVER__MAX_ITER": 40,
+        "SOLVER__CHECKPOINT_PERIOD": 3,
+        "TEST__EVAL_PERIOD": 10,
+        "TRAIN__VALIDATION_LOSS": True,
+        "TRAIN__BEST_METRIC": "val_total_loss",
+        "TRAIN__BEST_MODE": "min",
+        "TRAIN__EMA_DECAY": 0.9,
         "DATALOADER__NUM_WORKERS": 1,
     }
-    train(write_config(OUTPUT_DIR=str(tmp_path / "whole"), **options))
-    config = write_config(OUTPUT_DIR=str(tmp_path / "killed"), **options)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    train(write_config(OUTPUT_DIR=str(whole), **options))
+    config = write_config(OUTPUT_DIR=str(killed), **options)
     command = [sys.executable, str(ROOT / "tools" / "train_net.py"), "--config-file", str(config)]
     chance = random.Random(time.time_ns())
-    kills = 0
-    while not (tmp_path / "killed" / "model_final.pth").exists():
-        process = subprocess.Popen(
-            [*command, "--resume"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        try:
-            output, _ = process.communicate(timeout=chance.uniform(5, 12) if kills < 4 else 300)
-            assert process.returncode == 0, output
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            kills += 1
-    assert kills > 0
-    whole, killed = (read_metrics(tmp_path / name) for name in ("whole", "killed"))
-    assert killed == whole
-    # No half-written file stays under a name that a run would take.
-    for path in (tmp_path / "killed").glob("model_*.pth"):
-        assert "model" in torch.load(path, weights_only=True)
+    assert sum(kill_at_some_moment([*command, "--resume"], killed, chance) for _ in range(3)) > 0
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    starts = re.findall(r"Starting training from iteration (\d+)", (killed / "log.txt").read_text())
+    assert starts[0] == "0"
+    assert int(starts[-1]) > 0
+    expected, found = read_metrics(whole), read_metrics(killed)
+    assert {i: found[i] for i in expected} == expected
+    for name in ("model_final.pth", "model_best.pth", "model_ema.pth"):
+        first, second = (torch.load(run / name, weights_only=True) for run in (whole, killed))
+        assert all(torch.equal(v, second["model"][k]) for k, v in first["model"].items()), name
+        assert first.get("iteration") == second.get("iteration")
 
 
 def test_parts_of_a_batch_give_the_gradients_of_the_batch(
@@ -286,7 +323,9 @@ def test_other_classes_cannot_be_resumed(write_config: WriteConfig, tmp_path: Pa
     checkpoint = torch.load(path, weights_only=True)
     checkpoint["classes"] = {"thing_classes": ["cell"]}
     torch.save(checkpoint, path)
-    with pytest.raises(ValueError, match=r"trained on the classes \['cell'\], but DATASETS.TRAIN"):
+    with pytest.raises(
+        ValueError, match=r"trained on the classes .*\['cell'\]\}, but DATASETS.TRAIN"
+    ):
         train(write_config(DATASETS__TEST=[]), resume=True)
 
 
@@ -298,6 +337,22 @@ def test_other_classes_cannot_be_resumed(write_config: WriteConfig, tmp_path: Pa
         ({"TRAIN__VALIDATION_LOSS": True}, "VALIDATION_LOSS needs TEST.EVAL_PERIOD"),
         ({"TRAIN__EMA_DECAY": 1.5}, "EMA_DECAY is 1.5, but must be"),
         ({"DATASETS__TRAIN": []}, "DATASETS.TRAIN is empty"),
+        ({"DATASETS__TEST": ["nuclei_vla"]}, "There is no data set 'nuclei_vla'"),
+        ({"MODEL__ROI_HEADS__NUM_CLASSES": 3}, "small_val' has 1 classes, but the model has 3"),
+        ({"TRAIN__PATIENCE": 2}, "PATIENCE needs TRAIN.BEST_METRIC"),
+        ({"DATASETS__TEST": [], "TRAIN__BEST_METRIC": "a"}, "BEST_METRIC needs a data set in"),
+        ({"DATASETS__TEST": [], "TRAIN__VALIDATION_LOSS": True}, "VALIDATION_LOSS needs a data"),
+        (
+            {"MODEL__KEYPOINT_ON": True, "MODEL__ROI_KEYPOINT_HEAD__NUM_KEYPOINTS": 5},
+            "KEYPOINT_OKS_SIGMAS has 0 numbers, but must have one for each of the 5",
+        ),
+        (
+            {
+                "DATALOADER__SAMPLER_TRAIN": "RandomSubsetTrainingSampler",
+                "DATALOADER__RANDOM_SUBSET_RATIO": 1.5,
+            },
+            "RANDOM_SUBSET_RATIO must be above 0 and at most 1; found 1.5",
+        ),
         (
             {"TEST__AUG__ENABLED": True, "MODEL__META_ARCHITECTURE": "ProposalNetwork"},
             "[Tt]est-time augmentation",
@@ -308,7 +363,7 @@ def test_other_classes_cannot_be_resumed(write_config: WriteConfig, tmp_path: Pa
 def test_bad_keys_are_told_before_the_training(
     write_config: WriteConfig, changes: dict[str, object], message: str
 ) -> None:
-    with pytest.raises((ValueError, TypeError), match=message):
+    with pytest.raises((ValueError, TypeError, KeyError), match=message):
         train(write_config(**changes))
 
 

@@ -81,6 +81,9 @@ class TrainerBase:
                     self.after_step()
                 # Hooks after the training can tell that it came to its end.
                 self.iter = max(max_iter, start_iter)
+            except (OSError, ValueError, FloatingPointError) as error:  # they say what is wrong
+                logger.error("Training stopped at iteration %d: %s", self.iter, error)
+                raise
             except Exception:
                 logger.exception("Training stopped at iteration %d.", self.iter)
                 raise

@@ -13,6 +13,8 @@ from torch import Tensor
 from d2seg.core.runtime.errors import InvalidArgumentError, MetadataConflictError
 from d2seg.core.runtime.files import PathManager
 
+_LISTED = 10
+
 
 class _DatasetCatalog(UserDict[str, Callable[[], list[dict[str, Any]]]]):
     """Names of data sets to functions that load them."""
@@ -173,9 +175,12 @@ class _MetadataCatalog(UserDict[str, Metadata]):
 
 def _unknown_name(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
-    nearest = difflib.get_close_matches(name, names, n=1)
-    hint = f"; did you mean '{nearest[0]}'?" if nearest else "."
-    return f"There is no data set '{name}'{hint} Known: {', '.join(names) or 'none'}."
+    nearest = difflib.get_close_matches(name, names, n=3)
+    if nearest:
+        return f"There is no data set '{name}'; did you mean {' or '.join(map(repr, nearest))}?"
+    listed = ", ".join(names[:_LISTED]) or "none"
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"There is no data set '{name}'. Known: {listed}{more}."
 
 
 DatasetCatalog = _DatasetCatalog()

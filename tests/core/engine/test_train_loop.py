@@ -120,7 +120,7 @@ def test_a_loss_that_is_not_finite_stops_the_training(caplog: pytest.LogCaptureF
     with pytest.raises(FloatingPointError, match="losses of iteration 3 are not finite.*BASE_LR"):
         loop.train(3, 10)
     assert seen == [3]
-    assert "Training stopped at iteration 3." in caplog.messages
+    assert caplog.messages[-1].startswith("Training stopped at iteration 3: The losses of")
 
 
 def test_hooks_run_in_order_around_every_step() -> None:
