@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -83,7 +82,7 @@ def read_metrics(folder: Path) -> dict[int, dict[str, float]]:
             {
                 name: value
                 for name, value in line.items()
-                if ("loss" in name or "/" in name) and not math.isnan(value)
+                if ("loss" in name or "/" in name) and value is not None
             }
         )
     return lines

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 from d2seg.core.checkpoint.c2_model_loading import align_and_update_state_dicts
 from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
 from d2seg.core.checkpoint.fit import require_fit
-from d2seg.core.runtime.files import PathManager, replace_when_complete
+from d2seg.core.checkpoint.last import explain_last_checkpoint, find_last_checkpoint
+from d2seg.core.runtime.files import PathManager, remove_unfinished, replace_when_complete
 
 # Constants that a config or the code gives anyway; older checkpoints lack or have them.
 _OPTIONAL_IN_FILE = ("pixel_mean", "pixel_std")
 _OPTIONAL_IN_MODEL = "anchor_generator.cell_anchors"
+
+_SAVED_NAMES = r"model_.*\.pth|last_checkpoint"
 
 _HEURISTICS_QUERY = "?matching_heuristics=True"
 
@@ -85,6 +88,34 @@ class DetectionCheckpointer(Checkpointer):
             if name in checkpoint:
                 self.checkpointables[name].load_state_dict(checkpoint.pop(name))
         return checkpoint
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint of the folder if there is one, or else only a model.
+
+        What an earlier run left in the folder when it was killed while saving is removed.
+
+        Args:
+            path: The checkpoint that the model is loaded from when nothing is resumed.
+            resume: Look for the last checkpoint, and load the checkpointables too.
+
+        Returns:
+            As of `load`.
+
+        Raises:
+            FileNotFoundError: ``last_checkpoint`` is empty, or names a file that is not there; or
+                as of `load`.
+            ValueError: As of `load`.
+        """
+        if self.save_dir and self.save_to_disk:
+            for left in remove_unfinished(self.save_dir, _SAVED_NAMES):
+                self.logger.info("Removed %s, which an earlier run did not complete.", left)
+        if not (resume and self.has_checkpoint()):
+            return self.load(path, checkpointables=[])
+        last = find_last_checkpoint(self.save_dir)
+        try:
+            return self.load(last)
+        except ValueError as error:
+            raise ValueError(f"{error} {explain_last_checkpoint(last)}") from error
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Write ``name.pth`` with the model and the checkpointables, and tag it as the last one.

@@ -38,11 +38,15 @@ def has_event_storage() -> bool:
 
 
 class EventStorage:
-    """Scalars with their history, and images, of one run; numbered by the current iteration."""
+    """Scalars with their history, and images, of one run; numbered by the current iteration.
+
+    Attributes:
+        start_iter: The iteration it began with.
+    """
 
     def __init__(self, start_iter: int = 0) -> None:
         """Start an empty storage at iteration ``start_iter``."""
-        self._iter = start_iter
+        self._iter = self.start_iter = start_iter
         self._prefix = ""
         self._histories: dict[str, HistoryBuffer] = {}
         self._latest: dict[str, tuple[float, int]] = {}

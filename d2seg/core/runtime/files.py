@@ -1,11 +1,12 @@
 """Paths, addresses and writing files so that a killed run leaves no half of one."""
 
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from iopath.common.file_io import HTTPURLHandler, OneDrivePathHandler, PathHandler
 from iopath.common.file_io import PathManager as IOPathManager
@@ -19,6 +20,9 @@ def find_config_folder(package: Path) -> Path:
     installed = package / "configs"
     return installed if installed.is_dir() else package.parent / "configs"
 
+
+_TEMPORARY = re.compile(r"\.(?P<stem>.+)-[a-z0-9_]{8}(?P<suffix>\.[^.]+)?")
+"""The names that `replace_when_complete` gives to files that are not complete."""
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -68,7 +72,8 @@ def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
     The parent folder is made. When the block raises, the temporary file is removed and an existing
-    ``path`` stays as it was.
+    ``path`` stays as it was. The content is on the disk before the name is: after a power cut too
+    there is the earlier file or the whole new one.
 
     Args:
         path: The file to write.
@@ -81,14 +86,68 @@ def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(
         prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
     )
-    os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
+        with os.fdopen(handle, "rb") as opened:
+            _lock(opened)
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _flush(temporary)
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: str | os.PathLike[str], pattern: str) -> list[Path]:
+    """Remove the temporary files that killed programs left in a folder.
+
+    Those that a running program writes stay, as does everything on a system without file locks.
+
+    Args:
+        folder: Where files were written by `replace_when_complete`; it need not exist.
+        pattern: Regular expression; only temporary files of names that match it are removed.
+
+    Returns:
+        What was removed, in order of name.
+    """
+    left = [path for path in Path(folder).glob(".*") if _is_unfinished(path, pattern)]
+    return [path for path in sorted(left) if _remove_if_abandoned(path)]
+
+
+def _is_unfinished(path: Path, pattern: str) -> bool:
+    parts = _TEMPORARY.fullmatch(path.name)
+    if parts is None or not path.is_file():
+        return False
+    return re.fullmatch(pattern, parts["stem"] + (parts["suffix"] or "")) is not None
+
+
+def _remove_if_abandoned(path: Path) -> bool:
+    try:
+        with path.open("rb") as opened:
+            abandoned = _lock(opened)
+            if abandoned:
+                path.unlink()
+    except OSError:  # somebody else's file, or removed by another program just now
+        return False
+    return abandoned
+
+
+def _lock(opened: IO[bytes]) -> bool:
+    """Lock a file until it is closed or the program ends; return whether that was possible."""
+    if os.name != "posix":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as opened:
+        os.fsync(opened.fileno())
 
 
 def _umask() -> int:

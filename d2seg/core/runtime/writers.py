@@ -3,6 +3,7 @@
 import datetime
 import json
 import logging
+import math
 import time
 from collections import defaultdict
 from functools import cached_property
@@ -29,7 +30,8 @@ class EventWriter:
 class JSONWriter(EventWriter):
     """Writes one JSON object a line: ``iteration`` and every scalar that is new.
 
-    The file is opened by the first write that has something to say.
+    Numbers that are not finite become null: JSON has no others. The file is opened by the first
+    write that has something to say.
 
     Args:
         json_file: Lines are appended to it.
@@ -44,11 +46,11 @@ class JSONWriter(EventWriter):
 
     def write(self) -> None:
         """Append a line for every iteration that something was recorded at."""
-        lines: dict[int, dict[str, float]] = defaultdict(dict)
+        lines: dict[int, dict[str, float | None]] = defaultdict(dict)
         latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
         for name, (value, iteration) in latest.items():
             if iteration > self._last_write:
-                lines[iteration][name] = value
+                lines[iteration][name] = value if math.isfinite(value) else None
         if not lines:
             return
         if self._file is None:
@@ -68,7 +70,8 @@ class JSONWriter(EventWriter):
 class TensorboardXWriter(EventWriter):
     """Writes scalars, images and histograms for TensorBoard.
 
-    The event file is made by the first write.
+    The event file is made by the first write. If the training was resumed, TensorBoard is told to
+    forget what the interrupted run wrote of the iterations that are done again.
 
     Args:
         log_dir: Folder of the event files.
@@ -92,7 +95,10 @@ class TensorboardXWriter(EventWriter):
     def _writer(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        return SummaryWriter(self._log_dir, **self._options)
+        start = get_event_storage().start_iter
+        is_resumed = start > 0 and self._last_write < 0
+        options = {"purge_step": start if is_resumed else None, **self._options}
+        return SummaryWriter(self._log_dir, **options)
 
     def write(self) -> None:
         """Write what is new, and take images and histograms out of the storage."""

@@ -1,10 +1,14 @@
 """Writing whole files or none, and the project's own path prefixes."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
+from unittest import mock
 
 import pytest
 
-from d2seg.core.runtime.files import PathManager, replace_when_complete
+from d2seg.core.runtime.files import PathManager, remove_unfinished, replace_when_complete
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
@@ -39,3 +43,44 @@ def test_shipped_files_have_a_prefix() -> None:
     assert not PathManager.exists("d2seg://no_such_file")
     with PathManager.open("d2seg://nuclei.yaml") as file:
         assert "nuclei.safetensors" in file.read()
+
+
+def test_the_content_is_on_the_disk_before_the_name(tmp_path: Path) -> None:
+    target, flushed = tmp_path / "out.txt", []
+
+    def flush(descriptor: int) -> None:
+        flushed.append((os.fstat(descriptor).st_ino, target.exists()))
+
+    with mock.patch("os.fsync", flush), replace_when_complete(target) as path:
+        path.write_text("whole")
+    assert flushed == [(target.stat().st_ino, False)]
+
+
+KILLED = """
+import os, sys
+from d2seg.core.runtime.files import replace_when_complete
+files = [replace_when_complete(name) for name in sys.argv[1:]]
+for file in files:
+    file.__enter__().write_text("half")
+os._exit(1)
+"""
+
+
+def test_only_what_killed_programs_left_is_removed(tmp_path: Path) -> None:
+    names = ["model_1.pth", "last_checkpoint", "metrics.json"]
+    command = [sys.executable, "-c", KILLED, *names]
+    subprocess.run(command, cwd=tmp_path, env=_environment(), check=False)
+    assert len(list(tmp_path.iterdir())) == 3
+    (tmp_path / ".model_2.pth").touch()
+    (tmp_path / "model_1-abcdefgh.pth").touch()
+    with replace_when_complete(tmp_path / "model_3.pth") as running:
+        running.write_text("half")
+        removed = remove_unfinished(tmp_path, r"model_.*\.pth|last_checkpoint")
+    assert [path.name.rpartition("-")[0] for path in removed] == [".last_checkpoint", ".model_1"]
+    left = sorted(path.name.partition("-")[0] for path in tmp_path.iterdir())
+    assert left == [".metrics", ".model_2.pth", "model_1", "model_3.pth"]
+    assert remove_unfinished(tmp_path / "no_such_folder", ".*") == []
+
+
+def _environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,20 @@ def test_a_second_training_appends_and_a_closed_writer_opens_again(tmp_path: Pat
         {"iteration": 0, "a": 1.0},
         {"iteration": 1, "a": 2.0},
     ]
+
+
+def test_numbers_that_are_not_finite_are_null_in_json(tmp_path: Path) -> None:
+    def refuse(constant: str) -> float:
+        raise ValueError(f"{constant} is not JSON")
+
+    path = tmp_path / "metrics.json"
+    with EventStorage(3) as storage:
+        storage.put_scalars(a=math.nan, b=math.inf, c=-math.inf, d=0.5)
+        writer = JSONWriter(str(path))
+        writer.write()
+        writer.close()
+    read = json.loads(path.read_text(), parse_constant=refuse)
+    assert read == {"iteration": 3, "a": None, "b": None, "c": None, "d": 0.5}
 
 
 def test_people_read_time_left_losses_times_and_rate(caplog: pytest.LogCaptureFixture) -> None:
@@ -119,6 +134,28 @@ def test_tensorboard_gets_scalars_pictures_and_histograms(tmp_path: Path) -> Non
     assert [(one.step, one.value) for one in events.Scalars("loss")] == [(7, 2.5)]
     assert (events.Images("input")[0].width, events.Images("input")[0].height) == (4, 2)
     assert events.Histograms("weights")[0].histogram_value.num == 5
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_resumed_training_has_each_step_once_in_tensorboard(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    for run, (start, end) in enumerate([(0, 5), (3, 6)]):
+        writer = TensorboardXWriter(str(tmp_path))
+        with EventStorage(start) as storage:
+            for iteration in range(start, end):
+                storage.put_scalar("loss", 10.0 * run + iteration, smoothing_hint=False)
+                writer.write()
+                if iteration == 4:
+                    writer.close()  # opens another file, and forgets nothing of this run
+                storage.step()
+        writer.close()
+    # Names begin with the second they were made in, and end with a number that counts them.
+    for path in list(tmp_path.iterdir()):
+        path.rename(tmp_path / f"events.out.tfevents.{int(path.suffix[1:]):06d}")
+    events = accumulator.EventAccumulator(str(tmp_path))
+    events.Reload()
+    found = [(one.step, one.value) for one in events.Scalars("loss")]
+    assert found == [(0, 0.0), (1, 1.0), (2, 2.0), (3, 13.0), (4, 14.0), (5, 15.0)]
 
 
 def test_scalars_marked_as_metrics_are_printed(caplog: pytest.LogCaptureFixture) -> None:

@@ -63,7 +63,7 @@ class BestCheckpointer(HookBase):
 
     def after_train(self) -> None:
         """Save, if the last evaluation is the best."""
-        if self.trainer.iter + 1 >= self.trainer.max_iter:
+        if self.trainer.iter >= self.trainer.max_iter:
             self._save_if_best()
 
     def _save_if_best(self) -> None:

@@ -32,7 +32,7 @@ class EvalHook(HookBase):
 
     def after_train(self) -> None:
         """Evaluate, unless the training failed."""
-        if self._eval_after_train and self.trainer.iter + 1 >= self.trainer.max_iter:
+        if self._eval_after_train and self.trainer.iter >= self.trainer.max_iter:
             self._evaluate()
 
     def _evaluate(self) -> None:

@@ -1,0 +1,39 @@
+"""What is left undone when a step fails, or the program is stopped."""
+
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+
+from d2seg.core.engine import TrainerBase, hooks
+
+
+class FailsAt(TrainerBase):
+    """Records a metric at each step, and fails at one of them."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__()
+        self._step = step
+
+    def run_step(self) -> None:
+        self.storage.put_scalar("AP", float(self.iter), smoothing_hint=False)
+        if self.iter == self._step:
+            raise FloatingPointError("not a number")
+
+
+@pytest.mark.parametrize(("step", "is_complete"), [(4, False), (2, False), (9, True)])
+def test_only_a_complete_training_is_evaluated_at_its_end(
+    tmp_path: Path, step: int, is_complete: bool
+) -> None:
+    evaluate, saver = mock.Mock(return_value={"AP": 7.0}), mock.Mock()
+    loop = FailsAt(step)
+    best: Any = hooks.BestCheckpointer(0, saver, "AP")
+    loop.register_hooks([hooks.EvalHook(0, evaluate), best])
+    if is_complete:
+        loop.train(0, 5)
+    else:
+        with pytest.raises(FloatingPointError, match="not a number"):
+            loop.train(0, 5)
+    assert evaluate.call_count == saver.save.call_count == int(is_complete)
+    assert best.best_metric == (7.0 if is_complete else None)
