@@ -5,71 +5,19 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.layers import ASPP, Conv2d, DepthwiseSeparableConv2d, ShapeSpec, get_norm
+from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling import SEM_SEG_HEADS_REGISTRY
 from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.losses import Losses
-from d2seg.core.projects.deeplab.loss import DeepLabCE
-
-HARD_SHARE = 0.2
-"""The share of pixels that hard pixel mining trains on."""
-
-
-class DeepLabHead(nn.Module):
-    """What the heads share: the loss, and the enlargement of their logits.
-
-    Args:
-        common_stride: Pixels of the image from one logit to the next.
-        loss_weight: Weight of ``loss_sem_seg``.
-        loss_type: ``cross_entropy`` or ``hard_pixel_mining``.
-        ignore_value: Pixels of this class are not trained on.
-    """
-
-    def __init__(
-        self, common_stride: int, loss_weight: float, loss_type: str, ignore_value: int
-    ) -> None:
-        super().__init__()
-        self.common_stride = common_stride
-        self.loss_weight = loss_weight
-        self.ignore_value = ignore_value
-        self.loss = _loss(loss_type, ignore_value)
-
-    def forward(
-        self, features: dict[str, Tensor], targets: Tensor | None = None
-    ) -> tuple[Tensor | None, Losses]:
-        """Compute the loss in training, the logits otherwise.
-
-        Args:
-            features: Name -> (B, C_l, H_l, W_l).
-            targets: (B, H, W) int64 classes, for training.
-
-        Returns:
-            In training None and the loss; otherwise logits (B, C, H, W) and no losses.
-        """
-        logits = self.layers(features)
-        if self.training:
-            if targets is None:
-                raise ValueError(f"{type(self).__name__} needs targets in training; call eval().")
-            return None, self.losses(logits, targets)
-        return self._enlarge(logits), Losses()
-
-    def layers(self, features: dict[str, Tensor]) -> Tensor:
-        """Compute logits (B, C, H / common_stride, W / common_stride)."""
-        raise NotImplementedError(f"{type(self).__name__} must define layers().")
-
-    def losses(self, predictions: Tensor, targets: Tensor) -> Losses:
-        """Compute ``loss_sem_seg`` of logits at the common stride."""
-        loss = self.loss(self._enlarge(predictions.float()), targets)
-        return Losses({"loss_sem_seg": loss * self.loss_weight})
-
-    def _enlarge(self, logits: Tensor) -> Tensor:
-        return F.interpolate(
-            logits, scale_factor=self.common_stride, mode="bilinear", align_corners=False
-        )
+from d2seg.core.projects.deeplab.head import DeepLabHead
+from d2seg.core.projects.deeplab.parts import (
+    build_decoder_level,
+    build_predictor,
+    build_pyramid,
+)
 
 
 @SEM_SEG_HEADS_REGISTRY.register()
@@ -110,7 +58,7 @@ class DeepLabV3Head(DeepLabHead):
                 "DeepLabV3Head reads one."
             )
         self.in_features, shapes = list(input_shape), list(input_shape.values())
-        self.aspp = _pyramid(
+        self.aspp = build_pyramid(
             shapes[0],
             conv_dims,
             aspp_dilations,
@@ -119,7 +67,7 @@ class DeepLabV3Head(DeepLabHead):
             train_size,
             use_depthwise_separable_conv,
         )
-        self.predictor = _predictor(conv_dims, num_classes)
+        self.predictor = build_predictor(conv_dims, num_classes)
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -182,7 +130,7 @@ class DeepLabV3PlusHead(DeepLabHead):
         self.decoder = nn.ModuleDict()
         *finer, (last, coarsest) = by_stride
         for index, (name, shape) in enumerate(finer):
-            self.decoder[name] = _decoder_level(
+            self.decoder[name] = build_decoder_level(
                 shape,
                 project_channels[index],
                 decoder_channels[index],
@@ -190,7 +138,7 @@ class DeepLabV3PlusHead(DeepLabHead):
                 norm,
                 use_depthwise_separable_conv,
             )
-        pyramid = _pyramid(
+        pyramid = build_pyramid(
             coarsest,
             decoder_channels[-1],
             aspp_dilations,
@@ -201,7 +149,7 @@ class DeepLabV3PlusHead(DeepLabHead):
         )
         self.decoder[last] = nn.ModuleDict({"project_conv": pyramid})
         if num_classes is not None:
-            self.predictor = _predictor(decoder_channels[0], num_classes)
+            self.predictor = build_predictor(decoder_channels[0], num_classes)
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -256,88 +204,6 @@ def _shared_arguments(cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, 
         "num_classes": head.NUM_CLASSES,
         "use_depthwise_separable_conv": head.USE_DEPTHWISE_SEPARABLE_CONV,
     }
-
-
-def _loss(loss_type: str, ignore_value: int) -> nn.Module:
-    if loss_type == "cross_entropy":
-        return nn.CrossEntropyLoss(ignore_index=ignore_value)
-    if loss_type == "hard_pixel_mining":
-        return DeepLabCE(ignore_value, top_k_percent_pixels=HARD_SHARE)
-    raise ValueError(
-        f"MODEL.SEM_SEG_HEAD.LOSS_TYPE is '{loss_type}', but must be 'cross_entropy' or "
-        "'hard_pixel_mining'."
-    )
-
-
-def _pyramid(
-    shape: ShapeSpec,
-    width: int,
-    dilations: Sequence[int],
-    dropout: float,
-    norm: Any,
-    train_size: tuple[int, int] | None,
-    separable: bool,
-) -> ASPP:
-    stride = shape.stride or 1
-    if train_size is not None and (train_size[0] % stride or train_size[1] % stride):
-        raise ValueError(
-            f"INPUT.CROP.SIZE is {tuple(train_size)}, but must divide into cells of {stride} "
-            "pixels, the stride of the features that DeepLab pools."
-        )
-    return ASPP(
-        shape.channels or 0,
-        width,
-        dilations,
-        norm=norm,
-        activation=F.relu,
-        pool_kernel_size=train_size and (train_size[0] // stride, train_size[1] // stride),
-        dropout=dropout,
-        use_depthwise_separable_conv=separable,
-    )
-
-
-def _decoder_level(
-    shape: ShapeSpec, projected: int, width: int, coarser: int, norm: Any, separable: bool
-) -> nn.ModuleDict:
-    """Build what reduces a level, and what joins it with the coarser ones."""
-    if separable:
-        fuse: nn.Module = DepthwiseSeparableConv2d(
-            projected + coarser,
-            width,
-            kernel_size=5,
-            padding=2,
-            norm1=norm,
-            activation1=F.relu,
-            norm2=norm,
-            activation2=F.relu,
-        )
-    else:
-        fuse = nn.Sequential(
-            _conv(projected + coarser, width, 3, norm), _conv(width, width, 3, norm)
-        )
-    project = _conv(shape.channels or 0, projected, 1, norm)
-    return nn.ModuleDict({"project_conv": project, "fuse_conv": fuse})
-
-
-def _conv(in_channels: int, out_channels: int, kernel: int, norm: Any) -> Conv2d:
-    conv = Conv2d(
-        in_channels,
-        out_channels,
-        kernel,
-        padding=kernel // 2,
-        bias=not norm,
-        norm=get_norm(norm, out_channels),
-        activation=F.relu,
-    )
-    c2_xavier_fill(conv)
-    return conv
-
-
-def _predictor(width: int, num_classes: int) -> Conv2d:
-    predictor = Conv2d(width, num_classes, 1)
-    nn.init.normal_(predictor.weight, std=0.001)
-    nn.init.zeros_(predictor.bias)  # type: ignore[arg-type]
-    return predictor
 
 
 def _require_widths(

@@ -129,7 +129,7 @@ class PointRendSemSegHead(nn.Module):
                 self.oversample_ratio,
                 self.importance_sample_ratio,
             )
-            labels = point_sample(targets[:, None].to(coarse.dtype), points, mode="nearest")
+            labels = point_sample(targets[:, None].to(points), points, mode="nearest")
         logits = self.point_logits(features, coarse, points)
         losses["loss_sem_seg_point"] = F.cross_entropy(
             logits, labels[:, 0].long(), ignore_index=self.ignore_value
