@@ -57,7 +57,17 @@ def test_a_pickle_of_detectron2_loads() -> None:
 
 
 @pytest.mark.usefixtures("alias")
-@pytest.mark.parametrize("name", ["detectron2.projects", "detectron2.structures.nothing"])
+@pytest.mark.parametrize("name", ["point_rend", "deeplab"])
+def test_projects_are_served(name: str) -> None:
+    project = importlib.import_module(f"detectron2.projects.{name}")
+    assert project is importlib.import_module(f"d2seg.core.projects.{name}")
+    assert getattr(importlib.import_module("detectron2.projects"), name) is project
+
+
+@pytest.mark.usefixtures("alias")
+@pytest.mark.parametrize(
+    "name", ["detectron2.projects.panoptic_deeplab", "detectron2.structures.nothing"]
+)
 def test_a_missing_module_is_named_as_detectron2s(name: str) -> None:
     message = f"No module named '{name}': d2seg's embedded framework, .* does not have it"
     with pytest.raises(ModuleNotFoundError, match=message) as caught:

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 
+from d2seg.core.config import get_cfg
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.modeling import build_model
+from d2seg.core.modeling import build_model, build_proposal_generator, build_roi_heads
 from d2seg.core.modeling.anchor_generator import RotatedAnchorGenerator
 from d2seg.core.modeling.box_regression import (
     Box2BoxTransform,
@@ -16,7 +17,7 @@ from d2seg.core.modeling.box_regression import (
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.roi_heads.fast_rcnn import FastRCNNOutputLayers
 from d2seg.core.modeling.roi_heads.rotated_fast_rcnn import RotatedFastRCNNOutputLayers
-from d2seg.core.structures import Boxes, BoxMode, Instances, RotatedBoxes
+from d2seg.core.structures import Boxes, BoxMode, ImageList, Instances, RotatedBoxes
 from tests.core.modeling.thin import thin_config
 from tests.reference.cases import ground_truth, picture
 
@@ -127,6 +128,39 @@ def test_anchors_are_ordered_by_size_ratio_and_angle() -> None:
         [0.0, 0.0, 32.0, 32.0, 45.0],
     ]
     assert anchors.tensor[8].tolist() == [4.0, 0.0, 64.0, 16.0, 0.0]
+
+
+def test_losses_from_a_seed_are_those_that_detectron2s_own_test_expects() -> None:
+    cfg = get_cfg()
+    opts = {
+        key: value for key, value in ROTATED.items() if "TOPK" not in key and "ANGLES" not in key
+    }
+    opts |= {"MODEL.RPN.HEAD_NAME": "StandardRPNHead", "MODEL.ROI_BOX_HEAD.NUM_FC": 2}
+    opts["MODEL.ROI_BOX_HEAD.NAME"] = "FastRCNNConvFCHead"
+    cfg.merge_from_list([item for pair in opts.items() for item in pair])
+    torch.manual_seed(121)
+    images = ImageList(torch.rand(2, 20, 30), [(10, 10), (20, 30)])
+    features = {"res4": torch.rand(2, 1024, 1, 2)}
+    boxes = [[[2.0, 2, 2, 2, 30], [4, 4, 4, 4, 0]], [[1.5, 5.5, 1, 3, 0], [8.5, 4, 3, 2, -50]]]
+    classes = torch.tensor([[2, 1], [1, 2]])
+    targets = [
+        Instances((15, 15), gt_boxes=RotatedBoxes(of_image), gt_classes=classes[index])
+        for index, of_image in enumerate(boxes)
+    ]
+    shapes = {"res4": ShapeSpec(channels=1024, stride=16)}
+    proposal_generator = build_proposal_generator(cfg, shapes)
+    roi_heads = build_roi_heads(cfg, shapes)
+    proposals, losses = proposal_generator(images, features, targets)
+    losses.update(roi_heads(images, features, proposals, targets)[1])
+    assert {name: loss.item() for name, loss in losses.items()} == pytest.approx(
+        {
+            "loss_cls": 4.365657806396484,
+            "loss_box_reg": 0.0015851043863222003,
+            "loss_rpn_cls": 0.2427729219198227,
+            "loss_rpn_loc": 0.3646621108055115,
+        },
+        rel=1e-5,
+    )
 
 
 def test_rotated_boxes_are_encoded_and_decoded() -> None:

@@ -56,6 +56,27 @@ def test_areas_known_by_geometry() -> None:
     assert pairwise_iou_rotated(square, torch.zeros(0, 5)).shape == (1, 0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_boxes_that_are_nearly_the_same_lose_nothing(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.tensor([500.0, 300, 60, 60, 720])
+    boxes = (torch.rand(200, 5, generator=generator) * scale).to(dtype)
+    boxes[:, 2] += 0.5
+    boxes[:100, 3] = 0.5  # thin ones
+    moved = boxes + 1e-4 * torch.randn(200, 5, generator=generator).to(dtype)
+    iou = pairwise_iou_rotated(boxes, moved).diag()
+    assert ((iou > 0.998) & (iou < 1 + 1e-5)).all()
+    precise = pairwise_iou_rotated(boxes.double(), moved.double()).diag()
+    torch.testing.assert_close(iou.double(), precise, atol=2e-4, rtol=0)
+    assert pairwise_iou_rotated(boxes, moved).dtype == dtype
+
+
+def test_boxes_side_by_side_share_exactly_nothing() -> None:
+    a = torch.tensor([[3.0, 3, 8, 2, -45], [160.0, 153, 230, 23, -37]])
+    b = torch.tensor([[6.0, 0, 8, 2, -45], [190.0, 127, 80, 21, -46]])
+    assert pairwise_iou_rotated(a, b).diag().tolist() == [0.0, 0.0]
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000))
 def test_the_overlap_is_the_share_of_points_in_both(seed: int) -> None:
