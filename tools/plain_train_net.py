@@ -55,8 +55,10 @@ def train(cfg: CfgNode, model: torch.nn.Module, resume: bool) -> None:
     checkpointer = DetectionCheckpointer(
         model, cfg.OUTPUT_DIR, optimizer=optimizer, scheduler=scheduler
     )
+    # Weights to start from may carry the iteration of their own training.
+    goes_on = resume and checkpointer.has_checkpoint()
     loaded = checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    start = loaded.get("iteration", -1) + 1 if resume else 0
+    start = loaded.get("iteration", -1) + 1 if goes_on else 0
     periodic = PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.MAX_ITER)
     writers = default_writers(cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER)
     batches = iter(build_detection_train_loader(cfg))
