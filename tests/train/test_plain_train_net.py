@@ -47,5 +47,6 @@ def test_resuming_nothing_starts_at_the_first_iteration(
     tool.main(["--config-file", config, "SOLVER.MAX_ITER", "2"])
     weights = str(first / "model_final.pth")
     opts = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", str(second), "SOLVER.MAX_ITER", "1"]
+    opts += ["SOLVER.CHECKPOINT_PERIOD", "0"]  # at the end only
     tool.main(["--config-file", config, "--resume", *opts])
     assert torch.load(second / "model_final.pth", weights_only=True)["iteration"] == 0
