@@ -1,7 +1,7 @@
 """Data sets that a config declares, so that training on one's own data needs no Python."""
 
 import json
-from collections.abc import Iterable
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from d2seg.framework import (
     register_coco_panoptic_separated,
     register_lvis_instances,
 )
+from d2seg.keypoint_names import find_mirror_pairs
 
 ENTRY_KEYS = {
     "coco": ("json", "image_root"),
@@ -22,7 +23,9 @@ ENTRY_KEYS = {
 }
 """For each type of data set what an entry has; all but ``type`` are files and folders."""
 
-_MIRRORED = (("left", "right"), ("Left", "Right"))
+_OPTIONAL_KEYS = {"coco": ("type", "keypoint_flip_map")}
+
+logger = logging.getLogger(__name__)
 
 
 def register_datasets(cfg: CfgNode) -> None:
@@ -39,8 +42,9 @@ def register_datasets(cfg: CfgNode) -> None:
     (``json`` has the instances; tools/prepare_panoptic_fpn.py makes the label maps).
 
     With ``MODEL.KEYPOINT_ON`` the names of keypoints, and which change places in a mirrored image,
-    are read from the categories. A data set that is registered already with the same files stays
-    as it is.
+    are read from the categories, from names such as ``left_eye``, ``L_eye`` and ``eye_r``; for
+    other names ``keypoint_flip_map`` of a ``coco`` entry lists the pairs. A data set that is
+    registered already with the same files stays as it is.
 
     Args:
         cfg: The whole config. Not modified.
@@ -52,19 +56,20 @@ def register_datasets(cfg: CfgNode) -> None:
     for name, entry in cfg.DATASETS.REGISTER.items():
         _check_entry(name, entry)
         if not _is_registered(name, entry):
-            _REGISTER[entry.get("type", "coco")](name, entry, cfg.MODEL.KEYPOINT_ON)
+            _REGISTER[entry.get("type", "coco")](name, entry, cfg)
 
 
-def _register_coco(name: str, entry: dict[str, str], keypoints: bool) -> None:
-    metadata = _keypoint_metadata(entry["json"]) if keypoints else {}
+def _register_coco(name: str, entry: dict[str, Any], cfg: CfgNode) -> None:
+    flips = cfg.INPUT.RANDOM_FLIP != "none"
+    metadata = _keypoint_metadata(name, entry, flips) if cfg.MODEL.KEYPOINT_ON else {}
     register_coco_instances(name, metadata, entry["json"], entry["image_root"])
 
 
-def _register_lvis(name: str, entry: dict[str, str], keypoints: bool) -> None:
+def _register_lvis(name: str, entry: dict[str, Any], cfg: CfgNode) -> None:
     register_lvis_instances(name, {}, entry["json"], entry["image_root"])
 
 
-def _register_panoptic(name: str, entry: dict[str, str], keypoints: bool) -> None:
+def _register_panoptic(name: str, entry: dict[str, Any], cfg: CfgNode) -> None:
     categories = sorted(_categories(entry["panoptic_json"]), key=lambda category: category["id"])
     things = [category for category in categories if category["isthing"]]
     stuff = [category for category in categories if not category["isthing"]]
@@ -142,7 +147,8 @@ def _check_entry(name: str, entry: Any) -> None:
     if kind not in ENTRY_KEYS:
         raise ValueError(f"{where}.type is '{kind}'; use one of {', '.join(ENTRY_KEYS)}.")
     keys = ENTRY_KEYS[kind]
-    if not isinstance(entry, dict) or set(entry) - {"type"} != set(keys):
+    optional = set(_OPTIONAL_KEYS.get(kind, ("type",)))
+    if not isinstance(entry, dict) or set(entry) - optional != set(keys):
         found = ", ".join(sorted(entry)) if isinstance(entry, dict) else repr(entry)
         raise ValueError(
             f"{where} of type {kind} needs the keys {', '.join(keys)}; found {found or 'none'}."
@@ -157,7 +163,7 @@ def _check_entry(name: str, entry: Any) -> None:
             )
 
 
-def _is_registered(name: str, entry: dict[str, str]) -> bool:
+def _is_registered(name: str, entry: dict[str, Any]) -> bool:
     if entry.get("type") == "coco_panoptic":
         name = f"{name}_separated"
     if name not in DatasetCatalog.list():
@@ -183,18 +189,35 @@ def _categories(json_file: str) -> list[dict[str, Any]]:
     return content["categories"]
 
 
-def _keypoint_metadata(json_file: str) -> dict[str, Any]:
+def _keypoint_metadata(name: str, entry: dict[str, Any], flips: bool) -> dict[str, Any]:
+    """Return names of keypoints and pairs that change places, if the categories have keypoints."""
     named = [
-        category["keypoints"] for category in _categories(json_file) if "keypoints" in category
+        category["keypoints"] for category in _categories(entry["json"]) if "keypoints" in category
     ]
     if not named:
         return {}
-    return {"keypoint_names": named[0], "keypoint_flip_map": list(_mirror_pairs(named[0]))}
+    if "keypoint_flip_map" in entry:
+        pairs = _declared_pairs(name, entry["keypoint_flip_map"], named[0])
+    else:
+        pairs = find_mirror_pairs(named[0])
+        if flips and not pairs:
+            logger.warning(
+                "The names of the keypoints of '%s' (%s) do not tell which change places in a "
+                "mirrored image, so none does: give DATASETS.REGISTER.%s.keypoint_flip_map, a list "
+                "of pairs of names, or set INPUT.RANDOM_FLIP to none.",
+                *(name, ", ".join(named[0]), name),
+            )
+    return {"keypoint_names": named[0], "keypoint_flip_map": pairs}
 
 
-def _mirror_pairs(names: list[str]) -> Iterable[tuple[str, str]]:
-    """Yield the pairs of names that differ in left and right."""
-    for name in names:
-        for left, right in _MIRRORED:
-            if left in name and name.replace(left, right) in names:
-                yield name, name.replace(left, right)
+def _declared_pairs(name: str, pairs: Any, names: list[str]) -> list[tuple[str, str]]:
+    where = f"DATASETS.REGISTER.{name}.keypoint_flip_map"
+    if not isinstance(pairs, list | tuple):
+        raise ValueError(f"{where} must be a list of pairs of names; found {pairs!r}.")
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2 or set(pair) - set(names):
+            raise ValueError(
+                f"{where} has {pair!r}, but must have pairs of keypoint names; they are "
+                f"{', '.join(names)}."
+            )
+    return [(left, right) for left, right in pairs]

@@ -22,7 +22,6 @@ from d2seg.framework import (
     CfgNode,
     DetectionCheckpointer,
     EventStorage,
-    PeriodicCheckpointer,
     build_detection_test_loader,
     build_detection_train_loader,
     build_lr_scheduler,
@@ -30,6 +29,7 @@ from d2seg.framework import (
     build_optimizer,
     default_setup,
     default_writers,
+    hooks,
     inference_on_dataset,
     print_csv_format,
 )
@@ -55,9 +55,13 @@ def train(cfg: CfgNode, model: torch.nn.Module, resume: bool) -> None:
     checkpointer = DetectionCheckpointer(
         model, cfg.OUTPUT_DIR, optimizer=optimizer, scheduler=scheduler
     )
+    # Weights to start from may carry the iteration of their own training.
+    goes_on = resume and checkpointer.has_checkpoint()
     loaded = checkpointer.resume_or_load(cfg.MODEL.WEIGHTS, resume=resume)
-    start = loaded.get("iteration", -1) + 1 if resume else 0
-    periodic = PeriodicCheckpointer(checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.MAX_ITER)
+    start = loaded.get("iteration", -1) + 1 if goes_on else 0
+    periodic = hooks.PeriodicCheckpointer(
+        checkpointer, cfg.SOLVER.CHECKPOINT_PERIOD, cfg.SOLVER.MAX_ITER
+    )
     writers = default_writers(cfg.OUTPUT_DIR, cfg.SOLVER.MAX_ITER)
     batches = iter(build_detection_train_loader(cfg))
 

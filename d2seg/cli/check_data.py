@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 EPILOG = """\
 Findings are errors (training or evaluation stops, or learns something wrong), warnings (probably
 not meant so) or notes. The exit code is 1 if there is an error, else 0; with --fix it is that of
-the corrected copy.
+the corrected copy. Label maps, as of semantic segmentation, are not checked.
 
 examples:
   d2seg check-data --json instances.json --images photos/ --num-classes 3 --output report
@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
     print_findings(between, "between the data sets")
     for report in reports:
         print(report.conclusion())
-    if args.output:
+    if args.output and reports:
         from d2seg.report.data_page import write_data_page
 
         page = write_data_page(args.output, reports, between, args.max_pictures)
@@ -162,10 +162,10 @@ def _check_config(args: argparse.Namespace) -> tuple[list["Report"], list["Findi
     cfg = load_config(args.config_file, args.opts)
     register_datasets(cfg)
     datasets = _datasets_in_coco_format(cfg)
-    if args.fix and len(datasets) > 1:
+    if args.fix and len(datasets) != 1:
         raise ValueError(
-            f"--fix writes one file, but the config has {len(datasets)} data sets; give --json and "
-            "--images."
+            f"--fix writes one file, but the config has {len(datasets)} data sets in COCO's "
+            "format; give --json and --images."
         )
     reports = []
     for name, json_file, image_root in datasets:
@@ -183,5 +183,8 @@ def _datasets_in_coco_format(cfg: "CfgNode") -> list["DatasetFiles"]:
             print(f"{dataset.name}: left out, it is not in COCO's format.")
     kept = [dataset for dataset in datasets if dataset.json_file]
     if not kept:
-        raise ValueError("No data set of the config is in COCO's format; nothing can be checked.")
+        print(
+            "Nothing was checked: the annotations of objects in COCO's format are, and the config "
+            "has none. Label maps and other formats are only read by a training."
+        )
     return kept

@@ -21,6 +21,9 @@ from d2seg.framework import (
     SemSegEvaluator,
 )
 
+_WITHOUT_LABEL_MAPS = ("GeneralizedRCNN", "ProposalNetwork", "RetinaNet", "FCOS")
+"""The architectures of detectron2 that predict no ``sem_seg``; others may."""
+
 
 def build_evaluator(cfg: CfgNode, dataset_name: str, folder: str | Path) -> Any:
     """Return the evaluator of a data set, as the ``evaluator_type`` of its metadata says.
@@ -31,7 +34,7 @@ def build_evaluator(cfg: CfgNode, dataset_name: str, folder: str | Path) -> Any:
         folder: Predictions and results are written there.
 
     Raises:
-        ValueError: There is no evaluator of that type.
+        ValueError: There is no evaluator of that type, or the model predicts nothing of the kind.
     """
     kind = MetadataCatalog.get(dataset_name).get("evaluator_type", None)
     if kind not in _BUILDERS:
@@ -50,14 +53,34 @@ def _coco(cfg: CfgNode, name: str, folder: str) -> Any:
 
 
 def _sem_seg(cfg: CfgNode, name: str, folder: str) -> Any:
+    if not _gives_sem_seg(cfg):
+        raise ValueError(
+            f"Data set '{name}' has label maps only, but a {cfg.MODEL.META_ARCHITECTURE} predicts "
+            "none: leave it out of DATASETS.TEST, or train a SemanticSegmentor or a PanopticFPN "
+            "(MODEL.META_ARCHITECTURE)."
+        )
     return SemSegEvaluator(name, output_dir=folder)
 
 
 def _panoptic(cfg: CfgNode, name: str, folder: str) -> Any:
-    parts = [COCOPanopticEvaluator(name, folder)] if _gives_panoptic(cfg) else []
-    if MetadataCatalog.get(name).get("json_file", None) is not None:
+    parts: list[Any] = []
+    if _gives_sem_seg(cfg):
+        parts.append(SemSegEvaluator(name, output_dir=folder))
+    if _gives_panoptic(cfg):
+        parts.append(COCOPanopticEvaluator(name, folder))
+    has_objects = MetadataCatalog.get(name).get("json_file", None) is not None
+    if has_objects and cfg.MODEL.META_ARCHITECTURE != "SemanticSegmentor":
         parts.append(_coco(cfg, name, folder))
-    return DatasetEvaluators([_sem_seg(cfg, name, folder), *parts])
+    if not parts:
+        raise ValueError(
+            f"Data set '{name}' has no annotated objects (json_file in its metadata), and a "
+            f"{cfg.MODEL.META_ARCHITECTURE} predicts no label maps: nothing can be evaluated."
+        )
+    return DatasetEvaluators(parts)
+
+
+def _gives_sem_seg(cfg: CfgNode) -> bool:
+    return cfg.MODEL.META_ARCHITECTURE not in _WITHOUT_LABEL_MAPS
 
 
 def _gives_panoptic(cfg: CfgNode) -> bool:

@@ -240,10 +240,10 @@ def test_one_file_is_written_for_one_data_set(
 
 def test_data_in_another_format_is_left_out(capsys: pytest.CaptureFixture[str]) -> None:
     overrides = ["DATASETS.TRAIN", "('voc_2007_train',)", "DATASETS.TEST", "()"]
-    assert cli.main(["check-data", "--config-file", MASK_RCNN, *overrides]) == 1
+    assert cli.main(["check-data", "--config-file", MASK_RCNN, *overrides]) == 0
     printed = capsys.readouterr()
     assert "voc_2007_train: left out, it is not in COCO's format." in printed.out
-    assert "No data set of the config is in COCO's format" in printed.err
+    assert "Nothing was checked" in printed.out
 
 
 @pytest.mark.parametrize(
@@ -274,3 +274,20 @@ def test_help_needs_no_torch(run_python: RunPython) -> None:
     done = run_python("-c", code)
     assert done.stdout.startswith("usage: d2seg check-data"), done.stderr
     assert done.stdout.endswith("code 0 False\n")
+
+
+@pytest.mark.usefixtures("unregister")
+def test_label_maps_are_left_out_without_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    DatasetCatalog.register("label_maps", list)
+    config = write_config(tmp_path)
+    command = ["check-data", "--config-file", config, "--output", str(tmp_path / "page")]
+    opts = ["DATASETS.TRAIN", "('label_maps',)"]
+    assert cli.main([*command, *opts]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "label_maps: left out, it is not in COCO's format."
+    assert out[1].startswith("Nothing was checked: the annotations of objects in COCO's format are")
+    assert not (tmp_path / "page").exists()
+    assert cli.main([*command, "--fix", str(tmp_path / "fixed.json"), *opts]) == 1
+    assert "the config has 0 data sets in COCO's format" in capsys.readouterr().err

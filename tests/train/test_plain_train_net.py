@@ -37,3 +37,16 @@ def test_it_trains_resumes_and_evaluates(
     results.unlink()
     tool.main(["--config-file", config, "--resume", "--eval-only"])
     assert results.is_file()
+
+
+def test_resuming_nothing_starts_at_the_first_iteration(
+    tool: ModuleType, write_config: WriteConfig, tmp_path: Path
+) -> None:
+    config = str(write_config(DATASETS__TEST=[]))
+    first, second = tmp_path / "run", tmp_path / "second"
+    tool.main(["--config-file", config, "SOLVER.MAX_ITER", "2"])
+    weights = str(first / "model_final.pth")
+    opts = ["MODEL.WEIGHTS", weights, "OUTPUT_DIR", str(second), "SOLVER.MAX_ITER", "1"]
+    opts += ["SOLVER.CHECKPOINT_PERIOD", "0"]  # at the end only
+    tool.main(["--config-file", config, "--resume", *opts])
+    assert torch.load(second / "model_final.pth", weights_only=True)["iteration"] == 0

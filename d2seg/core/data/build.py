@@ -24,6 +24,7 @@ from d2seg.core.data.dataset_dicts import (
 )
 from d2seg.core.data.dataset_mapper import DatasetMapper
 from d2seg.core.data.errors import InvalidArgumentError
+from d2seg.core.data.loader import PlainErrorLoader
 from d2seg.core.data.samplers import (
     InferenceSampler,
     RandomSubsetTrainingSampler,
@@ -99,11 +100,11 @@ def build_batch_data_loader(
     kwargs.update(num_workers=num_workers, worker_init_fn=worker_init_reset_seed)
     if not aspect_ratio_grouping:
         collate_fn = collate_fn or trivial_batch_collator
-        return DataLoader(
+        return PlainErrorLoader(
             dataset, batch_size=batch_size, drop_last=drop_last, collate_fn=collate_fn, **kwargs
         )
     # Single elements are loaded, and grouped in this process.
-    elements = DataLoader(dataset, collate_fn=operator.itemgetter(0), **kwargs)
+    elements = PlainErrorLoader(dataset, collate_fn=operator.itemgetter(0), **kwargs)
     batches = AspectRatioGroupedDataset(elements, batch_size)
     return batches if collate_fn is None else MapDataset(batches, collate_fn)
 
@@ -231,7 +232,7 @@ def build_detection_test_loader(
             raise InvalidArgumentError("An iterable data set has its own order; give no sampler.")
     elif sampler is None:
         sampler = InferenceSampler(len(dataset))
-    return DataLoader(
+    return PlainErrorLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,

@@ -56,8 +56,18 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:
-    """Build the schedule that ``SOLVER.LR_SCHEDULER_NAME`` names, with its warm-up."""
+    """Build the schedule that ``SOLVER.LR_SCHEDULER_NAME`` names, with its warm-up.
+
+    Raises:
+        ValueError: The schedule is unknown, ``SOLVER.MAX_ITER`` is not positive, or
+            ``SOLVER.STEPS`` do not rise.
+    """
     keys = cfg.SOLVER
+    if keys.MAX_ITER < 1:
+        raise ValueError(
+            f"SOLVER.MAX_ITER is {keys.MAX_ITER}, but must be 1 or more: the number of iterations "
+            "to train for. To evaluate without training, use --eval-only."
+        )
     schedule = WarmupParamScheduler(
         _curve(keys),
         keys.WARMUP_FACTOR,
@@ -71,6 +81,7 @@ def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRSche
 def _curve(keys: CfgNode) -> ParamScheduler:
     name = keys.LR_SCHEDULER_NAME
     if name == "WarmupMultiStepLR":
+        _require_rising(list(keys.STEPS))
         late = [step for step in keys.STEPS if step > keys.MAX_ITER]
         if late:
             logger.warning(
@@ -88,3 +99,11 @@ def _curve(keys: CfgNode) -> ParamScheduler:
     raise ValueError(
         f"SOLVER.LR_SCHEDULER_NAME is '{name}', but must be one of {', '.join(SCHEDULES)}."
     )
+
+
+def _require_rising(steps: list[int]) -> None:
+    if steps != sorted(set(steps)) or (steps and steps[0] < 1):
+        raise ValueError(
+            f"SOLVER.STEPS are {steps}, but must be iterations from 1 on in rising order: the "
+            "learning rate falls at each of them."
+        )

@@ -1,4 +1,4 @@
-"""What is left undone when a step fails, or the program is stopped."""
+"""What is done at the end of a training, and what is not when it fails."""
 
 from pathlib import Path
 from typing import Any
@@ -37,3 +37,12 @@ def test_only_a_complete_training_is_evaluated_at_its_end(
             loop.train(0, 5)
     assert evaluate.call_count == saver.save.call_count == int(is_complete)
     assert best.best_metric == (7.0 if is_complete else None)
+
+
+@pytest.mark.parametrize("period", [0, -1])
+def test_without_a_period_only_the_end_is_saved(period: int) -> None:
+    saver = mock.Mock()
+    loop = FailsAt(9)
+    loop.register_hooks([hooks.PeriodicCheckpointer(saver, period)])
+    loop.train(0, 5)
+    assert [call.args for call in saver.save.call_args_list] == [("model_final",)]

@@ -224,3 +224,17 @@ def test_gradients_are_clipped_before_the_step(kind: str, expected: list[float])
             ),
             torch.optim.SGD,
         )
+
+
+@pytest.mark.parametrize("name", ["WarmupMultiStepLR", "WarmupCosineLR"])
+def test_a_training_has_iterations(name: str) -> None:
+    cfg = config("SOLVER.LR_SCHEDULER_NAME", name, "SOLVER.MAX_ITER", 0)
+    with pytest.raises(ValueError, match=r"SOLVER.MAX_ITER is 0, but must be 1 or more"):
+        rates(cfg)
+
+
+@pytest.mark.parametrize("steps", [(30, 20), (20, 20), (0, 10)])
+def test_steps_rise(steps: tuple[int, ...]) -> None:
+    cfg = config("SOLVER.STEPS", steps)
+    with pytest.raises(ValueError, match=r"SOLVER.STEPS are \[.*\], but must be .* rising order"):
+        rates(cfg)

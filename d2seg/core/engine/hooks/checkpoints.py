@@ -2,6 +2,7 @@
 
 import logging
 import math
+import sys
 from typing import Any
 
 from fvcore.common.checkpoint import Checkpointer
@@ -13,7 +14,23 @@ logger = logging.getLogger(__name__)
 
 
 class PeriodicCheckpointer(FvcorePeriodicCheckpointer, HookBase):
-    """Saves a checkpoint every so many steps and at the end; arguments as of fvcore's."""
+    """Saves a checkpoint every so many steps and at the end; arguments as of fvcore's.
+
+    A ``period`` of 0 or less saves at the end only.
+    """
+
+    def __init__(
+        self,
+        checkpointer: Checkpointer,
+        period: int,
+        max_iter: int | None = None,
+        max_to_keep: int | None = None,
+        file_prefix: str = "model",
+    ) -> None:
+        # No training comes to the end of such a period.
+        super().__init__(
+            checkpointer, period if period > 0 else sys.maxsize, max_iter, max_to_keep, file_prefix
+        )
 
     def before_train(self) -> None:
         """Learn when the end is."""
