@@ -83,7 +83,8 @@ def train(cfg: CfgNode, model: torch.nn.Module, resume: bool) -> None:
                 for writer in writers:
                     writer.write()
             periodic.step(iteration)
-            if cfg.TEST.EVAL_PERIOD > 0 and (iteration + 1) % cfg.TEST.EVAL_PERIOD == 0:
+            done, period = iteration + 1, cfg.TEST.EVAL_PERIOD
+            if period > 0 and done % period == 0 and done < cfg.SOLVER.MAX_ITER:
                 evaluate(cfg, model)
         for writer in writers:
             writer.close()

@@ -1,6 +1,7 @@
 """Starting one function in several processes that work together."""
 
 import logging
+import os
 import socket
 from collections.abc import Callable
 from datetime import timedelta
@@ -28,7 +29,8 @@ def launch(
 ) -> None:
     """Call a function in every process of a job, or in this one if there is no other.
 
-    With GPUs the processes talk by NCCL, each owning one GPU; without, by gloo.
+    With GPUs the processes talk by NCCL, each owning one GPU; without, by gloo, and they share the
+    cores unless ``OMP_NUM_THREADS`` says how many threads each has.
 
     Args:
         main_func: Called with ``args``; must be importable from its module.
@@ -90,6 +92,9 @@ def _worker(
         rank=machine_rank * num_gpus_per_machine + local_rank,
         timeout=timeout,
     )
+    if not has_gpu and "OMP_NUM_THREADS" not in os.environ:
+        # Otherwise every process would take all cores.
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_gpus_per_machine))
     try:
         comm.create_local_process_group(num_gpus_per_machine)
         if has_gpu:
