@@ -11,6 +11,7 @@ PYTHON ?= $(shell for p in python3.11 python3; do \
 # install leaves none, and the next one starts with an empty folder.
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
+DEV_EXTRAS := .[dev,train]
 
 .PHONY: demo test lint clean
 
@@ -48,5 +49,5 @@ $(RUNTIME): setup.py constraints.txt
 	@touch $(RUNTIME)
 
 $(DEV): setup.py constraints.txt
-	$(call install,.[dev,train])
+	$(call install,$(DEV_EXTRAS))
 	@touch $(RUNTIME) $(DEV)
