@@ -257,6 +257,9 @@ def test_a_full_disk_leaves_the_last_good_checkpoint(
     assert sorted(read_metrics(run))[-1] == 7
 
 
+# torch leaves the dead worker's connection to the garbage collector.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.slow
 def test_a_dead_worker_is_told_in_a_sentence(
     write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
