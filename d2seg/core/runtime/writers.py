@@ -12,7 +12,7 @@ from typing import IO, Any
 
 import torch
 
-from d2seg.core.runtime.events import EventStorage, get_event_storage
+from d2seg.core.runtime.events import EventStorage, get_event_storage, has_event_storage
 from d2seg.core.runtime.files import PathManager
 
 
@@ -95,7 +95,7 @@ class TensorboardXWriter(EventWriter):
     def _writer(self) -> Any:
         from torch.utils.tensorboard import SummaryWriter
 
-        start = get_event_storage().start_iter
+        start = get_event_storage().start_iter if has_event_storage() else 0
         is_resumed = start > 0 and self._last_write < 0
         options = {"purge_step": start if is_resumed else None, **self._options}
         return SummaryWriter(self._log_dir, **options)

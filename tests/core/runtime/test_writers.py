@@ -117,6 +117,13 @@ def test_tensorboard_is_named_where_it_is_missing(
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tensorboard_can_be_asked_for_its_writer_before_a_training(tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    writer = TensorboardXWriter(str(tmp_path))
+    assert hasattr(writer._writer, "add_scalar")  # as detectron2's own tests do
+    writer.close()
+
+
 def test_tensorboard_gets_scalars_pictures_and_histograms(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     writer = TensorboardXWriter(str(tmp_path))
