@@ -17,6 +17,7 @@ from d2seg.config import load_config
 from d2seg.datasets import register_datasets
 from d2seg.framework import (
     CfgNode,
+    DatasetCatalog,
     DetectionCheckpointer,
     comm,
     default_setup,
@@ -61,6 +62,9 @@ def prepare_config(job: TrainingJob) -> CfgNode:
         raise ValueError("DATASETS.TRAIN is empty; name a data set to train on.")
     if job.eval_only and not cfg.DATASETS.TEST:
         raise ValueError("DATASETS.TEST is empty; name a data set to evaluate on.")
+    for name in (*cfg.DATASETS.TEST, *(() if job.eval_only else cfg.DATASETS.TRAIN)):
+        if name not in DatasetCatalog.list():
+            DatasetCatalog.get(name)  # raises, before OUTPUT_DIR is touched
     cfg.freeze()
     return cfg
 

@@ -332,6 +332,14 @@ def test_other_classes_cannot_be_resumed(write_config: WriteConfig, tmp_path: Pa
         train(write_config(DATASETS__TEST=[]), resume=True)
 
 
+def test_a_misspelt_data_set_is_told_before_anything_is_written(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyError, match="There is no data set 'small_trian'; did you mean"):
+        train(write_config(DATASETS__TRAIN=["small_trian"]))
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
