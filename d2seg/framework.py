@@ -116,7 +116,9 @@ if TYPE_CHECKING or FRAMEWORK == "core":
     )
     from d2seg.core.evaluation.testing import flatten_results_dict
     from d2seg.core.modeling import GeneralizedRCNNWithTTA, build_model
+    from d2seg.core.modeling.poolers import ROIPooler
     from d2seg.core.modeling.postprocessing import detector_postprocess
+    from d2seg.core.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
     from d2seg.core.solver import build_lr_scheduler, build_optimizer
     from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
     from d2seg.core.utils import comm
@@ -174,7 +176,9 @@ else:
     )
     from detectron2.evaluation.testing import flatten_results_dict
     from detectron2.modeling import GeneralizedRCNNWithTTA, build_model
+    from detectron2.modeling.poolers import ROIPooler
     from detectron2.modeling.postprocessing import detector_postprocess
+    from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
     from detectron2.solver import build_lr_scheduler, build_optimizer
     from detectron2.structures import BitMasks, Boxes, ImageList, Instances
     from detectron2.utils import comm
@@ -217,6 +221,7 @@ __all__ = [
     "PascalVOCDetectionEvaluator",
     "PathManager",
     "PeriodicCheckpointer",
+    "ROIPooler",
     "RandomFlip",
     "RepeatFactorTrainingSampler",
     "ResizeScale",
@@ -234,6 +239,7 @@ __all__ = [
     "default_setup",
     "default_writers",
     "detector_postprocess",
+    "fast_rcnn_inference",
     "flatten_results_dict",
     "get_cfg",
     "get_detection_dataset_dicts",

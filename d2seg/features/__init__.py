@@ -2,6 +2,7 @@
 
 from d2seg.features.extractor import FeatureExtractor
 from d2seg.features.files import load, save_features
+from d2seg.features.hooks import capture
 from d2seg.features.writer import FeatureWriter
 
-__all__ = ["FeatureExtractor", "FeatureWriter", "load", "save_features"]
+__all__ = ["FeatureExtractor", "FeatureWriter", "capture", "load", "save_features"]

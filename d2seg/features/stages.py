@@ -1,45 +1,53 @@
-"""The stages of a model that features come from: their names, order and outputs."""
+"""The stages of a model that features come from: their names and what their tensors hold."""
 
 import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-PROPOSALS, INSTANCES = "proposals", "instances"
-REQUIRED_PARTS = ("preprocess_image", "backbone", "proposal_generator", "roi_heads")
-HEAD_STAGES = ("box_pooler", "box_head", "mask_pooler", "mask_head")
+from torch import nn
 
-MEANINGS = {
+from d2seg.features.hooks import find_module, module_path
+
+BOX_STAGES = ("box_pooler", "box_head", "class_logits", "class_probs")
+HEAD_STAGES = {
+    kind: (f"{kind}_pooler", f"{kind}_head", f"{kind}_logits") for kind in ("mask", "keypoint")
+}
+"""The stages of each head that works on the final boxes."""
+
+OBJECT_STAGES = (*BOX_STAGES, *HEAD_STAGES["mask"], *HEAD_STAGES["keypoint"])
+"""The stages with a row for each detection, or for each box that was given."""
+
+OBJECTS, PROPOSALS = "objects", "proposals"
+"""What the rows of a tensor stand for."""
+
+_MEANINGS = {
     "backbone": "feature map of the whole padded network input (C, h, w)",
+    "sem_seg": "logits of the semantic classes over the padded network input (K, h, w)",
     "proposals.boxes": "proposed boxes (P, 4), XYXY pixels of the network input",
     "proposals.logits": "objectness of each proposal (P,), before the sigmoid",
-    "instances.boxes": "detected boxes (N, 4), XYXY pixels of the network input",
-    "instances.scores": "score of each detection (N,), 0..1, falling",
-    "instances.classes": "class index of each detection (N,)",
-    "box_pooler": "features pooled inside each detected box, for the box head (N, C, S, S)",
-    "box_head": "output of the box head for each detected box (N, D), or (N, C, S, S) in C4 models",
-    "mask_pooler": "features pooled inside each detected box, for the mask head (N, C, S, S)",
-    "mask_head": "mask probabilities of each detection for its class, in its box (N, 1, M, M)",
+    "instances.boxes": "boxes of the objects (N, 4), XYXY pixels of the network input",
+    "instances.scores": "score of each object (N,), 0..1; falling for detections",
+    "instances.classes": "class index of each object (N,)",
+    "instances.proposal_boxes": "the region (N, 4) that the box head judged for each object",
+    "box_pooler": "features pooled for the box head, of each object (N, C, S, S)",
+    "box_head": "output of the box head for each object (N, D), or (N, C, s, s) in C4 models",
+    "class_logits": "logits of all classes for each object (N, K + 1), background last; of a "
+    "RetinaNet (N, K)",
+    "class_probs": "probabilities of all classes for each object (N, K + 1), background last; of "
+    "a RetinaNet (N, K)",
+    "mask_pooler": "features pooled inside the box of each object, for the mask head (N, C, S, S)",
+    "mask_head": "mask probabilities of each object for its class, in its box (N, 1, M, M)",
+    "mask_logits": "mask logits of each object for all classes, in its box (N, K or 1, M, M)",
+    "keypoint_pooler": "features pooled inside the box of each object, for the keypoint head "
+    "(N, C, S, S)",
+    "keypoint_head": "keypoints of each object (N, K, 3): x, y in pixels of the network input, "
+    "and a score",
+    "keypoint_logits": "heat maps of the keypoints of each object, in its box (N, K, M, M)",
 }
 
 
-def available_stages(model: Any) -> list[str]:
-    """List every stage name that this model has, from the first to the last to run.
-
-    Raises:
-        TypeError: The model is not a GeneralizedRCNN.
-    """
-    if any(getattr(model, part, None) is None for part in REQUIRED_PARTS):
-        raise TypeError(
-            f"Features come from a GeneralizedRCNN (with {', '.join(REQUIRED_PARTS)}), "
-            f"got {type(model).__name__}."
-        )
-    levels = [f"backbone.{level}" for level in model.backbone.output_shape()]
-    heads = [stage for stage in HEAD_STAGES if getattr(model.roi_heads, stage, None) is not None]
-    return ["backbone", *levels, PROPOSALS, INSTANCES, *heads]
-
-
-def check_stages(stages: Sequence[str], available: Iterable[str]) -> None:
-    """Make sure that every stage is one of those available.
+def check_stages(model: nn.Module, stages: Sequence[str], available: Iterable[str]) -> None:
+    """Make sure that every stage is one of those available, or a module of the model.
 
     Raises:
         TypeError: ``stages`` is a single string.
@@ -48,16 +56,39 @@ def check_stages(stages: Sequence[str], available: Iterable[str]) -> None:
     if isinstance(stages, str):
         raise TypeError(f"stages must be a list of names, got the string '{stages}'.")
     available = list(available)
-    everything = ", ".join(available)
     if not stages:
-        raise ValueError(f"No stage was given; this model has: {everything}.")
+        raise ValueError(f"No stage was given; this model has: {', '.join(available)}.")
     for stage in stages:
-        if stage not in available:
-            nearest = difflib.get_close_matches(stage, available, n=3)
-            hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
-            raise ValueError(f"Unknown stage '{stage}'.{hint} This model has: {everything}.")
+        if stage not in available and not _is_module(model, stage):
+            raise ValueError(_unknown(model, stage, available))
 
 
 def meaning_of(tensor_name: str) -> str:
-    """Say what a tensor of this name holds, e.g. ``backbone.p3`` or ``instances.scores``."""
-    return MEANINGS.get(tensor_name) or MEANINGS[tensor_name.partition(".")[0]]
+    """Say what a tensor of a named stage holds, e.g. ``backbone.p3`` or ``instances.scores``."""
+    stage = tensor_name.partition(".")[0]
+    return _MEANINGS.get(tensor_name) or _MEANINGS.get(stage) or _MEANINGS["backbone"]
+
+
+def rows_of(stage: str) -> str | None:
+    """Return what the rows of a named stage's tensors stand for; None for maps."""
+    if stage in OBJECT_STAGES or stage == "instances":
+        return OBJECTS
+    return PROPOSALS if stage == "proposals" else None
+
+
+def _is_module(model: Any, stage: str) -> bool:
+    try:
+        find_module(model, stage)
+    except ValueError:
+        return False
+    return True
+
+
+def _unknown(model: nn.Module, stage: str, available: list[str]) -> str:
+    modules = [name for name, _ in model.named_modules() if "." in name]
+    nearest = difflib.get_close_matches(module_path(stage), [*available, *modules], n=3)
+    hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
+    return (
+        f"Unknown stage '{stage}'.{hint} This model has: {', '.join(available)}; and the path of "
+        "any of its modules, such as backbone.bottom_up."
+    )

@@ -9,8 +9,9 @@ import torch
 
 from d2seg import __version__
 from d2seg.class_names import class_names
-from d2seg.features.extractor import FeatureExtractor, Features
+from d2seg.features.extractor import FeatureExtractor
 from d2seg.features.files import save_features
+from d2seg.features.image_run import Features
 from d2seg.framework import FRAMEWORK, CfgNode
 from d2seg.images import load_image, prepare_image
 
@@ -69,11 +70,19 @@ class FeatureWriter:
         features = self.extractor.extract([model_input])[0]
         description = {
             "image": self._describe_image(image_file, model_input),
-            "tensors": self.extractor.describe(features),
+            "tensors": self._describe_tensors(features),
             **self.about_run,
         }
         save_features(feature_file, features, description)
         return features
+
+    def _describe_tensors(self, features: Features) -> dict[str, dict[str, Any]]:
+        """Say what the tensors are; their own shapes are filled in when they are saved."""
+        declared = self.extractor.describe()
+        return {
+            name: {key: value for key, value in declared[name].items() if key != "shape"}
+            for name in features
+        }
 
     def _describe_image(self, image_file: Path, model_input: dict[str, Any]) -> dict[str, Any]:
         return {

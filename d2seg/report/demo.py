@@ -13,7 +13,7 @@ from d2seg.class_names import class_names
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.export import FILE_NAMES, ParityError, export_model
 from d2seg.features import FeatureExtractor, FeatureWriter
-from d2seg.features.extractor import Features
+from d2seg.features.image_run import Features
 from d2seg.features.pictures import TILE_PIXELS, enlarge_cells, feature_grid, feature_tiles
 from d2seg.framework import CfgNode, DefaultPredictor, Instances
 from d2seg.images import load_image, prepare_image, unique_stems
@@ -123,7 +123,9 @@ class Demo:
             file = self._new(f"features/{self.stems[index]}.safetensors")
             features = writer.write(self.paths[index], file)
             if index == example:
-                self._picture_features(index, features, extractor.strides)
+                described = extractor.describe().items()
+                strides = {name: one["stride"] for name, one in described if "stride" in one}
+                self._picture_features(index, features, strides)
 
     def export_mobile(self) -> bool:
         """Write the mobile file and compare it with the model; return whether they agree."""

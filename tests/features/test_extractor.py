@@ -3,13 +3,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from d2seg.assets import DEMO_IMAGES
 from d2seg.features import FeatureExtractor
-from d2seg.framework import CfgNode, ImageList, build_model
+from d2seg.framework import Boxes, CfgNode, ImageList, build_model
 from d2seg.images import find_images, load_image, prepare_image
 
 EVERYTHING = (
@@ -100,26 +101,30 @@ def test_instances_are_those_of_the_model(model: nn.Module, inputs: list[dict[st
         assert torch.equal(features["mask_head"], instances.pred_masks)
 
 
-def test_rows_of_the_box_stages_belong_to_the_detections(
-    model: nn.Module, inputs: list[dict[str, Any]]
-) -> None:
-    """The box head, given a detection's own features, finds an object there again."""
-    features = FeatureExtractor(model, ["box_head"]).extract(inputs[:1])[0]
-    with torch.no_grad():
-        logits = model.roi_heads.box_predictor.cls_score(features["box_head"])
-    confident = features["instances.scores"] > 0.9
-    assert confident.sum() > 5
-    assert (logits.softmax(dim=1)[confident, 0] > 0.5).all()
+HEADS = "roi_heads."
+ONCE = {"backbone": 1, "proposal_generator": 1, "roi_heads.box_head": 1}
 
 
 @pytest.mark.parametrize(
     ("stages", "runs", "rests"),
     [
-        (["backbone.p3"], {"backbone": 1}, ["proposal_generator", "roi_heads"]),
-        (["proposals"], {"backbone": 1, "proposal_generator": 1}, ["roi_heads"]),
+        (["res2"], {"backbone.bottom_up.res2": 1}, ["backbone.bottom_up.res3", "proposal", HEADS]),
         (
-            [*EVERYTHING],
-            {"backbone": 1, "proposal_generator": 1, "roi_heads": 1, "roi_heads.mask_head": 1},
+            ["backbone.bottom_up.res3.0.conv2:input", "res2"],
+            {"backbone.bottom_up.res3.0.conv1": 1},
+            ["backbone.bottom_up.res3.0.conv2", "backbone.fpn", "proposal", HEADS],
+        ),
+        (["res2", "p3"], {"backbone": 1, "backbone.bottom_up": 1}, ["proposal", HEADS]),
+        (["backbone.p3"], {"backbone": 1}, ["proposal_generator", HEADS]),
+        (["proposals"], {"backbone": 1, "proposal_generator": 1}, [HEADS]),
+        (["proposal_generator.rpn_head.conv"], {"proposal_generator.rpn_head": 1}, [HEADS]),
+        (["instances"], ONCE, ["roi_heads.mask"]),
+        (["box_pooler", "box_head", "class_probs"], ONCE, ["roi_heads.mask"]),
+        (["roi_heads.box_head.fc1"], ONCE, ["roi_heads.mask"]),
+        (["mask_pooler"], {**ONCE, "roi_heads.mask_pooler": 1}, ["roi_heads.mask_head"]),
+        (
+            [*EVERYTHING, "res4", "mask_logits", "roi_heads.mask_head.mask_fcn1"],
+            {**ONCE, "roi_heads.mask_pooler": 1, "roi_heads.mask_head": 1},
             [],
         ),
     ],
@@ -131,10 +136,135 @@ def test_the_model_runs_only_as_deep_as_needed(
     runs: dict[str, int],
     rests: list[str],
 ) -> None:
+    extractor = FeatureExtractor(model, stages)
+    extractor.extract(inputs[:1])  # counts the calls inside the backbone, once
     with counting_calls(model) as calls:
-        FeatureExtractor(model, stages).extract(inputs)
+        extractor.extract(inputs)
     assert {name: calls[name] for name in runs} == runs
     assert not [name for name in calls if name.startswith(tuple(rests))]
+    shared = ("proposal_generator.rpn_head.", "proposal_generator.anchor")  # once for each level
+    repeated = [name for name, number in calls.items() if number > 1]
+    assert all(name.startswith(shared) for name in repeated), repeated
+
+
+@pytest.mark.parametrize(
+    ("stages", "runs", "rests"),
+    [
+        (["box_pooler"], {"backbone": 1, "roi_heads.box_pooler": 1}, ["roi_heads.box_head"]),
+        (["box_head"], {"roi_heads.box_head": 1}, ["roi_heads.box_predictor", "roi_heads.mask"]),
+        (["class_probs"], {"roi_heads.box_predictor": 1}, ["roi_heads.mask"]),
+        (["mask_pooler"], {"roi_heads.mask_pooler": 1}, ["roi_heads.box", "roi_heads.mask_head"]),
+        (["mask_head"], {"roi_heads.box_predictor": 1, "roi_heads.mask_head": 1}, []),
+    ],
+)
+def test_given_boxes_need_no_proposals_and_no_deeper_head(
+    model: nn.Module,
+    inputs: list[dict[str, Any]],
+    stages: list[str],
+    runs: dict[str, int],
+    rests: list[str],
+) -> None:
+    extractor = FeatureExtractor(model, stages)
+    boxes = [[[10, 20, 60, 70]], [[5, 5, 30, 40], [0, 0, 200, 130]]]
+    with counting_calls(model) as calls:
+        extractor.extract(inputs, boxes)
+    assert {name: calls[name] for name in runs} == runs
+    rests = [*rests, "proposal_generator"]
+    assert not [name for name in calls if name.startswith(tuple(rests))]
+    assert max(calls.values()) == 1
+
+
+def test_the_path_of_a_module_is_a_stage(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    first, last = "roi_heads.box_head.fc1", "roi_heads.box_head.fc2:input"
+    conv = "proposal_generator.rpn_head.objectness_logits"
+    mask = "roi_heads.mask_head.predictor"
+    stages = ["box_head", first, last, conv, mask, "mask_logits", "backbone.fpn_lateral3", "res3"]
+    extracted = FeatureExtractor(model, stages).extract(inputs)
+    heads = model.roi_heads
+    for features in extracted:
+        assert torch.equal(features[first].relu(), features[last])
+        again = heads.box_head.fc2(features[last]).relu()
+        assert torch.allclose(again, features["box_head"], atol=1e-4)
+        assert torch.equal(features[mask], features["mask_logits"])
+        assert [features[f"{conv}.{level}"].shape[0] for level in range(5)] == [3] * 5
+        lateral = model.backbone.fpn_lateral3(features["res3"][None])[0]
+        assert torch.allclose(lateral, features["backbone.fpn_lateral3"], atol=1e-4)
+    assert len(extracted[0][first]) == len(extracted[0]["instances.scores"])
+
+
+def test_modules_out_of_reach_are_named(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    model.other = nn.Linear(1, 1)
+    try:
+        with pytest.raises(ValueError, match="'other' is not inside backbone, .*use d2seg"):
+            FeatureExtractor(model, ["other"])
+    finally:
+        del model.other
+    flat = FeatureExtractor(model, ["proposal_generator.anchor_generator.cell_anchors"])
+    with pytest.raises(ValueError, match="cell_anchors. is not called"):
+        flat.extract(inputs)
+
+
+def test_gradients_reach_weights_and_images(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    stages = ["backbone.p3", "box_head", "class_logits", "mask_logits", "roi_heads.box_head.fc1"]
+    image = inputs[0]["image"].clone().requires_grad_()
+    plain = FeatureExtractor(model, stages).extract([image])[0]
+    assert not any(tensor.requires_grad for tensor in plain.values())
+    features = FeatureExtractor(model, stages).extract([image], grad=True)[0]
+    for stage in stages:
+        assert torch.allclose(features[stage], plain[stage], atol=1e-4)
+        (gradient,) = torch.autograd.grad(features[stage].sum(), image, retain_graph=True)
+        assert gradient.abs().sum() > 0, stage
+    weight = model.roi_heads.box_head.fc1.weight
+    (gradient,) = torch.autograd.grad(features["box_head"].sum(), weight)
+    assert gradient.abs().sum() > 0
+    assert torch.is_grad_enabled()
+
+
+def test_boxes_of_all_kinds_are_taken(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    extractor = FeatureExtractor(model, ["box_pooler"])
+    boxes = [[10.0, 20, 60, 70], [30, 30, 45, 52]]
+    kinds = [boxes, torch.tensor(boxes, dtype=torch.float64), np.array(boxes), Boxes(boxes)]
+    results = [extractor.extract(inputs[:1], [kind])[0]["box_pooler"] for kind in kinds]
+    assert all(torch.equal(result, results[0]) for result in results[1:])
+
+
+@pytest.mark.parametrize(
+    ("boxes", "message"),
+    [
+        ([[[0, 0, 5, 5]]], r"boxes has 1 entries for 2 image\(s\)"),
+        ([[], [[0, 0, 5]]], r"boxes of image 1 must have shape \(N, 4\), .* found \(1, 3\)"),
+        ([[], [[0, 0, 5, 5], [9, 3, 2, 8]]], r"Box 1 of image 1, \(9, 3, 2, 8\), has no area"),
+        ([[[300, 0, 310, 5]], []], "Box 0 of image 0, .* lies outside its image of 256 x 160"),
+        ([[[0, 0, float("nan"), 5]], []], "Box 0 of image 0, .* is not finite"),
+    ],
+)
+def test_impossible_boxes_are_named(
+    model: nn.Module, inputs: list[dict[str, Any]], boxes: list[Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        FeatureExtractor(model, ["box_pooler"]).extract(inputs, boxes)
+
+
+def test_classes_go_with_boxes(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    extractor = FeatureExtractor(model, ["mask_head"])
+    with pytest.raises(ValueError, match="classes were given without boxes"):
+        extractor.extract(inputs, classes=[[0], [0]])
+    with pytest.raises(ValueError, match=r"classes has \[1, 1\] entries for the \[1, 0\] boxes"):
+        extractor.extract(inputs, [[[0, 0, 9, 9]], []], [[0], [0]])
+
+
+def test_heads_that_select_for_themselves_are_named(
+    model: nn.Module, inputs: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = type(model.roi_heads).inference
+
+    def only_the_best(heads: Any, features: Any, proposals: Any) -> Any:
+        return [found[:1] for found in forward(heads, features, proposals)]
+
+    monkeypatch.setattr(type(model.roi_heads), "inference", only_the_best)
+    assert len(FeatureExtractor(model, ["mask_pooler"]).extract(inputs)[0]["mask_pooler"]) == 1
+    with pytest.raises(ValueError, match="not those that its box_predictor selects.* give boxes="):
+        FeatureExtractor(model, ["box_head"]).extract(inputs)
 
 
 def test_one_level_of_the_backbone(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
@@ -180,7 +310,7 @@ def test_training_flags_come_back_one_by_one(
 def test_descriptions_say_what_a_tensor_is(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
     extractor = FeatureExtractor(model, EVERYTHING)
     features = extractor.extract(inputs[:1])[0]
-    described = extractor.describe(features)
+    described = extractor.describe()
     assert described.keys() == features.keys()
     assert described["backbone.p3"]["stride"] == 8
     assert "XYXY" in described["proposals.boxes"]["meaning"]
@@ -210,7 +340,7 @@ def test_wrong_arguments_are_named(model: nn.Module) -> None:
         FeatureExtractor(model, "backbone")
     with pytest.raises(ValueError, match="No stage was given; this model has: backbone"):
         FeatureExtractor(model, [])
-    with pytest.raises(TypeError, match="come from a GeneralizedRCNN .* got Linear"):
+    with pytest.raises(TypeError, match="come from a model of d2seg .* got Linear"):
         FeatureExtractor(nn.Linear(1, 1), ["backbone"])
     extractor = FeatureExtractor(model, ["backbone"])
     with pytest.raises(TypeError, match="tensor or a dict with one under 'image', got dict"):

@@ -1,0 +1,124 @@
+"""A batch on its way through a one-stage detector (RetinaNet, FCOS)."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2seg.features.image_run import PARTS, Features, ImageRun
+from d2seg.features.objects import GivenObjects, object_features
+from d2seg.features.stages import BOX_STAGES
+from d2seg.framework import Instances, ROIPooler
+
+POOLED_SIDE = 7
+
+
+class DenseRun(ImageRun):
+    """Runs a detector whose ``head`` predicts at every cell, for detections or given objects.
+
+    Such a model pools nothing; ``box_pooler`` is RoIAlign (arXiv:1703.06870, section 3) of the
+    levels that its head sees, as R-CNN pools: 7 x 7 bins from the level that fits the box.
+
+    Args:
+        *args: As of `ImageRun`.
+        given: Objects in place of detections.
+    """
+
+    parts: Mapping[str, str] = {**PARTS, "head": "predictions"}
+
+    def __init__(self, *args: Any, given: GivenObjects | None = None) -> None:
+        super().__init__(*args)
+        self.given = given
+
+    @classmethod
+    def available_stages(cls, model: Any) -> list[str]:
+        """List the stages that a model has by name; those of objects after ``instances``."""
+        by_anchor = hasattr(model, "anchor_generator") and hasattr(model, "box2box_transform")
+        scores = ["class_logits", "class_probs"] if by_anchor else []
+        return [*super().available_stages(model), "instances", "box_pooler", *scores]
+
+    @cached_property
+    def predictions(self) -> Any:
+        """Maps of each level, as the head gives them."""
+        return self.run_part("predictions", lambda: self.model.head(self._levels))
+
+    @cached_property
+    def objects(self) -> list[Instances]:
+        """The objects whose rows are handed out, with ``pred_boxes`` and what else is known."""
+        if self.given is None:
+            found: list[Instances] = self.model.forward_inference(
+                self.images, self._levels, self.predictions
+            )
+            return found
+        return self.given.instances(list(self.images.image_sizes))
+
+    def features(self, stage: str) -> list[Features]:
+        """Return the tensors of a named stage for each image.
+
+        Raises:
+            ValueError: Class scores of given boxes: the model scores anchors, not boxes.
+        """
+        if stage == "instances":
+            return [object_features(one) for one in self.objects]
+        if stage == "box_pooler":
+            return [{stage: tensor} for tensor in self._pooled()]
+        if stage in BOX_STAGES:
+            return [{stage: tensor} for tensor in self._scores(stage)]
+        return super().features(stage)
+
+    @property
+    def _levels(self) -> list[Tensor]:
+        return [self.maps[name] for name in self.model.head_in_features]
+
+    def _pooled(self) -> list[Tensor]:
+        shapes = self.model.backbone.output_shape()
+        scales = [1 / shapes[name].stride for name in self.model.head_in_features]
+        pooler = ROIPooler(POOLED_SIDE, scales, 0, "ROIAlignV2")
+        pooled: Tensor = pooler(self._levels, [one.pred_boxes for one in self.objects])
+        return list(pooled.split([len(one) for one in self.objects]))
+
+    def _scores(self, stage: str) -> list[Tensor]:
+        if self.given is not None:
+            raise ValueError(
+                f"'{stage}' is of anchors in this model, so given boxes have none; leave boxes "
+                "away, or ask for other stages."
+            )
+        logits = self._anchor_rows(self.predictions[0], self.model.num_classes)
+        deltas = self._anchor_rows(self.predictions[1], 4)
+        anchors = torch.cat([boxes.tensor for boxes in self.model.anchor_generator(self._levels)])
+        chosen = []
+        for index, found in enumerate(self.objects):
+            boxes = self.model.box2box_transform.apply_deltas(deltas[index], anchors)
+            rows = find_anchors(found, logits[index].sigmoid(), boxes)
+            chosen.append(logits[index][rows])
+        return chosen if stage == "class_logits" else [rows.sigmoid() for rows in chosen]
+
+    @staticmethod
+    def _anchor_rows(maps: list[Tensor], values: int) -> Tensor:
+        """Bring maps (B, A * values, h, w) of each level to (B, anchors of all levels, values)."""
+        levels = [level.unflatten(1, (-1, values)).movedim(2, -1) for level in maps]
+        return torch.cat([level.movedim(1, 3).flatten(1, 3) for level in levels], dim=1)
+
+
+def find_anchors(found: Instances, scores: Tensor, boxes: Tensor) -> Tensor:
+    """Find the anchor of each detection: that with its score and, among several, its box.
+
+    Args:
+        found: N detections.
+        scores: (A, K) float, of each anchor.
+        boxes: (A, 4) float, predicted for each anchor.
+
+    Returns:
+        (N,) int64.
+    """
+    rows = []
+    for score, label, box in zip(
+        found.scores, found.pred_classes, found.pred_boxes.tensor, strict=True
+    ):
+        difference = (scores[:, label] - score).abs()
+        candidates = torch.nonzero(difference == difference.min())[:, 0]
+        nearest = (boxes[candidates] - box).abs().sum(dim=1).argmin()
+        rows.append(candidates[nearest])
+    return torch.stack(rows) if rows else torch.zeros(0, dtype=torch.int64, device=scores.device)

@@ -1,0 +1,113 @@
+"""The objects that features are of: detected, or given by the user."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2seg.framework import Boxes, Instances
+
+
+@dataclass(frozen=True)
+class GivenObjects:
+    """Objects of a batch that were not detected.
+
+    Attributes:
+        boxes: Of each image (N, 4), XYXY pixels of its tensor, on the device of the model.
+        classes: Of each image (N,) int64; None where they are not known.
+    """
+
+    boxes: list[Tensor]
+    classes: list[Tensor] | None = None
+
+    def instances(
+        self, sizes: Sequence[tuple[int, int]], classes: list[Tensor] | None = None
+    ) -> list[Instances]:
+        """Return them as Instances with ``pred_boxes``, and ``pred_classes`` where known.
+
+        Args:
+            sizes: Height and width of each image.
+            classes: Stand in where the objects have none of their own.
+        """
+        known = classes if self.classes is None else self.classes
+        result = []
+        for index, boxes in enumerate(self.boxes):
+            one = Instances(sizes[index], pred_boxes=Boxes(boxes))
+            if known is not None:
+                one.pred_classes = known[index]
+            result.append(one)
+        return result
+
+
+def object_features(one: Instances) -> dict[str, Tensor]:
+    """Return the boxes of objects, and their scores and classes where they are known."""
+    found = {"instances.boxes": one.pred_boxes.tensor}
+    for name, field in (("scores", "scores"), ("classes", "pred_classes")):
+        if one.has(field):
+            found[f"instances.{name}"] = one.get(field)
+    return found
+
+
+def check_objects(
+    boxes: Sequence[Any],
+    classes: Sequence[Any] | None,
+    sizes: Sequence[tuple[int, int]],
+    device: torch.device,
+) -> GivenObjects:
+    """Bring given boxes to tensors on the device of the model, and refuse impossible ones.
+
+    Args:
+        boxes: For each image (N, 4): a tensor, an array, a list or ``Boxes``; XYXY pixels.
+        classes: For each image (N,) integers; None to let the model decide.
+        sizes: Height and width of each image in pixels.
+        device: Where they are needed.
+
+    Raises:
+        ValueError: Not one entry for each image, a wrong shape, a box that is not finite, has no
+            area or lies outside its image. The message names image and box.
+    """
+    if len(boxes) != len(sizes):
+        raise ValueError(f"boxes has {len(boxes)} entries for {len(sizes)} image(s).")
+    tensors = [_box_tensor(index, item).to(device) for index, item in enumerate(boxes)]
+    for index, (tensor, size) in enumerate(zip(tensors, sizes, strict=True)):
+        _check_boxes(index, tensor, size)
+    if classes is None:
+        return GivenObjects(tensors)
+    labels = [torch.as_tensor(item, dtype=torch.int64).to(device) for item in classes]
+    if [len(item) for item in labels] != [len(item) for item in tensors]:
+        raise ValueError(
+            f"classes has {[len(item) for item in labels]} entries for the "
+            f"{[len(item) for item in tensors]} boxes of each image; give one for each box."
+        )
+    return GivenObjects(tensors, labels)
+
+
+def _box_tensor(index: int, item: Any) -> Tensor:
+    tensor = torch.as_tensor(getattr(item, "tensor", item), dtype=torch.float32)
+    if tensor.numel() == 0:
+        return tensor.reshape(0, 4)
+    if tensor.dim() != 2 or tensor.shape[1] != 4:
+        raise ValueError(
+            f"The boxes of image {index} must have shape (N, 4), XYXY pixels; found "
+            f"{tuple(tensor.shape)}."
+        )
+    return tensor
+
+
+def _check_boxes(index: int, boxes: Tensor, size_hw: tuple[int, int]) -> None:
+    height, width = size_hw
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    faults = {
+        "is not finite": ~boxes.isfinite().all(dim=1),
+        "has no area (x2 must exceed x1, and y2 y1)": (x2 <= x1) | (y2 <= y1),
+        f"lies outside its image of {width} x {height} pixels": (
+            (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+        ),
+    }
+    for fault, wrong in faults.items():
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0, 0])
+            values = ", ".join(f"{value:g}" for value in boxes[row].tolist())
+            raise ValueError(f"Box {row} of image {index}, ({values}), {fault}.")
