@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".webm")
 """Suffixes that make a file a video. A GIF is a picture: its first."""
 
+_DIRECT = {"BGR": "bgr24", "RGB": "rgb24"}
+"""FFmpeg's names of channel orders."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -99,7 +102,10 @@ def _opened(path: Path) -> Iterator[tuple["InputContainer", "VideoStream"]]:
 def _pixels(frame: "VideoFrame", path: Path, number: int, channel_order: str) -> np.ndarray:
     if frame.is_corrupt:
         raise ValueError(f"Frame {number} of '{path}' is damaged.")
-    image = convert_PIL_to_numpy(frame.to_image(), channel_order)
+    if channel_order in _DIRECT:  # ten times as fast as by way of Pillow
+        image = frame.to_ndarray(format=_DIRECT[channel_order])
+    else:
+        image = convert_PIL_to_numpy(frame.to_image(), channel_order)
     return np.ascontiguousarray(np.rot90(image, round(frame.rotation / 90)))
 
 

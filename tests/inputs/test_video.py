@@ -1,11 +1,15 @@
 import logging
 import os
 import sys
+import wave
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from PIL import Image
 
+from d2seg.images import load_image
 from d2seg.inputs.video import count_frames, read_frames
 from tests.inputs.pictures import random_frames, turn_clockwise, write_video
 
@@ -22,6 +26,15 @@ def test_every_nth_frame_comes_in_order(tmp_path: Path, suffix: str, every: int)
         assert pixels.flags["C_CONTIGUOUS"]
         np.testing.assert_array_equal(pixels, frames[number])
         np.testing.assert_array_equal(reader("BGR"), frames[number][..., ::-1])
+
+
+def test_other_channel_orders_are_those_of_pictures(tmp_path: Path) -> None:
+    frames = random_frames(1)
+    Image.fromarray(frames[0]).save(tmp_path / "a.png")
+    (frame,) = read_frames(write_video(tmp_path / "clip.mov", frames))
+    for order in ("L", "YUV-BT.601"):
+        expected = load_image(tmp_path / "a.png", order)
+        np.testing.assert_array_equal(frame.reader(order), expected)
 
 
 @pytest.mark.parametrize(("suffix", "count"), [("mov", 4), ("avi", 4), ("mkv", None)])
@@ -62,6 +75,25 @@ def test_damage_ends_a_video_with_a_frame_that_says_so(tmp_path: Path) -> None:
         bad.reader("RGB")
 
 
+def test_a_frame_with_damage_inside_is_named_and_the_next_one_comes(tmp_path: Path) -> None:
+    path = tmp_path / "clip.avi"
+    frames = random_frames(6, (64, 96))
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10, options={"g": "1"})
+        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        for number, frame in enumerate(frames):
+            for packet in stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")):
+                container.mux(damaged_packet(packet) if number == 3 else packet)
+        container.mux(stream.encode())
+    readable = []
+    for number, reader in read_frames(path):
+        try:
+            readable.append(reader("RGB").shape)
+        except ValueError as error:
+            assert str(error) == f"Frame {number} of '{path}' is damaged."
+    assert readable == [(64, 96, 3)] * 5
+
+
 @pytest.mark.parametrize("content", [b"", b"this is text"])
 def test_a_file_that_is_no_video_gives_one_frame_that_says_so(
     tmp_path: Path, content: bytes
@@ -74,8 +106,6 @@ def test_a_file_that_is_no_video_gives_one_frame_that_says_so(
 
 
 def test_sound_alone_is_no_video(tmp_path: Path) -> None:
-    import wave
-
     with wave.open(str(tmp_path / "clip.avi"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         file.writeframes(bytes(1600))
@@ -99,6 +129,17 @@ def test_a_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(sys.modules, "av", None)
     with pytest.raises(ImportError, match=r'PyAV\): pip install "d2seg\[video\]"'):
         next(read_frames(tmp_path / "clip.mp4"))
+
+
+def damaged_packet(packet: av.Packet) -> av.Packet:
+    """Return a copy of a packet whose middle is zero."""
+    content = bytearray(bytes(packet))
+    start, length = len(content) // 2, len(content) // 4
+    content[start : start + length] = bytes(length)
+    copy = av.Packet(bytes(content))
+    copy.stream, copy.time_base = packet.stream, packet.time_base
+    copy.pts, copy.dts = packet.pts, packet.dts
+    return copy
 
 
 def overwrite_middle(video: Path) -> None:
