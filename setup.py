@@ -51,7 +51,7 @@ setup(
     ],
     extras_require={
         "train": ["faster-coco-eval", "tensorboard"],
-        "video": ["av"],
+        "video": ["av>=14"],
         "dev": [
             "av",
             "build",
