@@ -51,7 +51,9 @@ setup(
     ],
     extras_require={
         "train": ["faster-coco-eval", "tensorboard"],
+        "video": ["av>=14"],
         "dev": [
+            "av",
             "build",
             "hypothesis",
             "import-linter",

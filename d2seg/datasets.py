@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,28 @@ def thing_classes(name: str) -> list[str]:
     return list(known)
 
 
+def read_coco_file(json_file: str | Path, sections: Sequence[str]) -> dict[str, Any]:
+    """Read a COCO-format JSON file and see that it has the lists that are needed of it.
+
+    Args:
+        json_file: A path or an address.
+        sections: Names of lists, such as ``images``; they may be empty.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is not JSON, or lacks one of the lists.
+    """
+    with PathManager.open(str(json_file), encoding="utf-8") as file:
+        try:
+            content = json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"'{json_file}' is not JSON: {error}.") from error
+    for section in sections:
+        if not isinstance(content, dict) or not isinstance(content.get(section), list):
+            raise ValueError(f"'{json_file}' has no {section}; a COCO file has a list of them.")
+    return content
+
+
 def _check_entry(name: str, entry: Any) -> None:
     where = f"DATASETS.REGISTER.{name}"
     kind = entry.get("type", "coco") if isinstance(entry, dict) else "coco"
@@ -179,13 +202,9 @@ def _is_registered(name: str, entry: dict[str, Any]) -> bool:
 
 
 def _categories(json_file: str) -> list[dict[str, Any]]:
-    with PathManager.open(json_file) as file:
-        try:
-            content = json.load(file)
-        except json.JSONDecodeError as error:
-            raise ValueError(f"'{json_file}' is not JSON: {error}.") from error
-    if not isinstance(content, dict) or not content.get("categories"):
-        raise ValueError(f"'{json_file}' has no categories; a COCO file has a list of them.")
+    content = read_coco_file(json_file, ["categories"])
+    if not content["categories"]:
+        raise ValueError(f"'{json_file}' has no categories; its list of them is empty.")
     return content["categories"]
 
 

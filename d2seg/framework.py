@@ -82,7 +82,11 @@ if TYPE_CHECKING or FRAMEWORK == "core":
         register_coco_panoptic_separated,
         register_lvis_instances,
     )
-    from d2seg.core.data.detection_utils import build_augmentation, read_image
+    from d2seg.core.data.detection_utils import (
+        build_augmentation,
+        convert_PIL_to_numpy,
+        read_image,
+    )
     from d2seg.core.data.samplers import RepeatFactorTrainingSampler
     from d2seg.core.data.transforms import (
         FixedSizeCrop,
@@ -142,7 +146,11 @@ else:
         register_coco_panoptic_separated,
         register_lvis_instances,
     )
-    from detectron2.data.detection_utils import build_augmentation, read_image
+    from detectron2.data.detection_utils import (
+        build_augmentation,
+        convert_PIL_to_numpy,
+        read_image,
+    )
     from detectron2.data.samplers import RepeatFactorTrainingSampler
     from detectron2.data.transforms import (
         FixedSizeCrop,
@@ -236,6 +244,7 @@ __all__ = [
     "build_model",
     "build_optimizer",
     "comm",
+    "convert_PIL_to_numpy",
     "default_setup",
     "default_writers",
     "detector_postprocess",

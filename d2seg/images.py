@@ -14,7 +14,9 @@ IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".we
 """Suffixes that make a file in a folder an image; a file that is named itself may have any."""
 
 
-def find_images(inputs: Sequence[str | Path]) -> list[Path]:
+def find_images(
+    inputs: Sequence[str | Path], suffixes: Sequence[str] = IMAGE_SUFFIXES
+) -> list[Path]:
     """List the images behind files, folders and glob patterns.
 
     A folder stands for the images directly inside it, sorted by name; a pattern (``*``, ``?``,
@@ -23,6 +25,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
 
     Args:
         inputs: At least one file, folder or pattern; ``~`` is the home folder.
+        suffixes: What makes a file in a folder an image, in lower case.
 
     Returns:
         Paths in the order of ``inputs``, at least one.
@@ -33,7 +36,7 @@ def find_images(inputs: Sequence[str | Path]) -> list[Path]:
     """
     if not inputs:
         raise ValueError("No input was given; name at least one image, folder or glob pattern.")
-    found = (path for item in inputs for path in _expand(Path(item).expanduser()))
+    found = (path for item in inputs for path in _expand(Path(item).expanduser(), suffixes))
     return list(dict.fromkeys(found))
 
 
@@ -82,41 +85,63 @@ def prepare_image(image: np.ndarray, cfg: CfgNode) -> dict[str, Any]:
     return {"image": tensor, "height": height, "width": width}
 
 
+def scale_boxes(boxes: np.ndarray, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> np.ndarray:
+    """Say where boxes of an image are after it was resized, as by :func:`prepare_image`.
+
+    Args:
+        boxes: (N, 4), XYXY pixels of the image; N may be 0. Not modified.
+        from_hw: Height and width of the image.
+        to_hw: Those of the resized image.
+
+    Returns:
+        (N, 4) float32, XYXY pixels of the resized image.
+    """
+    factor_y, factor_x = to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]
+    return (boxes * np.array([factor_x, factor_y, factor_x, factor_y])).astype(np.float32)
+
+
 def unique_stems(paths: Iterable[Path]) -> list[str]:
     """Name one output per path after its stem, numbering repeats (``cell``, ``cell_2``).
 
     Names differ also where the file system ignores case.
     """
     taken: set[str] = set()
-    stems = []
-    for path in paths:
-        stem, number = path.stem, 1
-        while stem.casefold() in taken:
-            number += 1
-            stem = f"{path.stem}_{number}"
-        taken.add(stem.casefold())
-        stems.append(stem)
-    return stems
+    return [unique_name(path.stem, taken) for path in paths]
 
 
-def _expand(path: Path) -> list[Path]:
+def unique_name(wanted: str, taken: set[str]) -> str:
+    """Return a name, numbered (``cell_2``) if it or its like in another case is taken.
+
+    Args:
+        wanted: The name as it should be.
+        taken: Names in ``str.casefold``; the returned one is added.
+    """
+    name, number = wanted, 1
+    while name.casefold() in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    taken.add(name.casefold())
+    return name
+
+
+def _expand(path: Path, suffixes: Sequence[str]) -> list[Path]:
     if path.is_file():
         return [path]
     if path.is_dir():
-        return _require_images(path.iterdir(), f"The folder '{path}' has")
+        return _require_images(path.iterdir(), f"The folder '{path}' has", suffixes)
     if glob.has_magic(str(path)):
         matches = (Path(match) for match in glob.glob(str(path), recursive=True))
-        return _require_images(matches, f"The pattern '{path}' matches")
+        return _require_images(matches, f"The pattern '{path}' matches", suffixes)
     raise FileNotFoundError(f"No file or folder '{path}'.")
 
 
-def _require_images(paths: Iterable[Path], subject: str) -> list[Path]:
-    images = sorted(path for path in paths if _looks_like_image(path))
+def _require_images(paths: Iterable[Path], subject: str, suffixes: Sequence[str]) -> list[Path]:
+    images = sorted(path for path in paths if _looks_like_image(path, suffixes))
     if not images:
-        raise ValueError(f"{subject} no image; looked for {', '.join(IMAGE_SUFFIXES)}.")
+        raise ValueError(f"{subject} no image; looked for {', '.join(suffixes)}.")
     return images
 
 
-def _looks_like_image(path: Path) -> bool:
+def _looks_like_image(path: Path, suffixes: Sequence[str]) -> bool:
     hidden = path.name.startswith(".")
-    return path.suffix.lower() in IMAGE_SUFFIXES and not hidden and path.is_file()
+    return path.suffix.lower() in suffixes and not hidden and path.is_file()

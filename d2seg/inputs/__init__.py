@@ -1,0 +1,7 @@
+"""The pictures behind what a user names: files, folders, patterns, COCO files, videos."""
+
+from d2seg.inputs.finding import Sources, find_sources
+from d2seg.inputs.source import Source
+from d2seg.inputs.video import VIDEO_SUFFIXES
+
+__all__ = ["VIDEO_SUFFIXES", "Source", "Sources", "find_sources"]
