@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from d2seg.features.store.base import FeatureStore, ImageFeatures
 from d2seg.features.store.files import SUFFIX, FileFolder, FileStore, load_file
+from d2seg.features.store.parquet_part import PATTERN
+from d2seg.features.store.parquet_reader import ParquetFolder
+from d2seg.features.store.parquet_store import ParquetStore, folder_parts
 from d2seg.features.store.zarr_reader import METADATA_FILE, ZarrFolder
 from d2seg.features.store.zarr_store import STORE, ZarrStore
 
@@ -21,6 +24,7 @@ class Format(NamedTuple):
 FORMATS = {
     "safetensors": Format(FileStore, f"[!.]*{SUFFIX}", FileFolder),
     "zarr": Format(ZarrStore, STORE, lambda folder: ZarrFolder(folder / STORE)),
+    "parquet": Format(ParquetStore, PATTERN, lambda folder: ParquetFolder(folder_parts(folder))),
 }
 
 
@@ -86,6 +90,8 @@ def load_folder(path: str | Path) -> Mapping[str, ImageFeatures]:
         return ZarrFolder(path)
     if not path.exists():
         raise FileNotFoundError(f"No features at '{path}'.")
+    if path.is_file() and path.suffix == ".parquet":
+        return ParquetFolder([path])
     found = [name for name, format in FORMATS.items() if any(path.glob(format.pattern))]
     if not found:
         raise ValueError(
