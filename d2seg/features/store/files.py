@@ -36,6 +36,7 @@ def save_features(
     Raises:
         ValueError: ``path`` has another suffix, or the description is about a tensor that is not
             there.
+        OSError: The files cannot be written, as on a full disk.
     """
     path = Path(path)
     if path.suffix != SUFFIX:
@@ -46,7 +47,10 @@ def save_features(
         replace_when_complete(path.with_suffix(".json")) as json_file,
         replace_when_complete(path) as tensor_file,
     ):
-        save_file(_separate(tensors), tensor_file, metadata={METADATA_KEY: text})
+        try:
+            save_file(_separate(tensors), tensor_file, metadata={METADATA_KEY: text})
+        except SafetensorError as error:
+            raise OSError(f"'{path}' cannot be written ({error}).") from error
         json_file.write_text(text + "\n", encoding="utf-8")
     return complete
 

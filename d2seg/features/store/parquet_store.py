@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from d2seg.core.runtime.files import remove_unfinished, replace_when_complete
 from d2seg.features.store.base import Features, FeatureStore
 from d2seg.features.store.object_rows import check_rows, describe_vectors, object_vectors
 from d2seg.features.store.parquet_part import (
@@ -18,6 +17,7 @@ from d2seg.features.store.parquet_part import (
     write_part,
 )
 from d2seg.features.store.parquet_table import import_pyarrow, make_table
+from d2seg.features.store.unfinished import move_when_complete, remove_unfinished_work
 
 IMAGES_PER_PART = 256
 FIRST_COLUMNS = 9
@@ -42,7 +42,7 @@ class ParquetStore(FeatureStore):
     def __init__(self, folder: str | Path, *, half: bool = False) -> None:
         self._arrow, _ = import_pyarrow()
         super().__init__(folder, half=half)
-        remove_unfinished(self.folder, r"objects-\d+\.parquet")
+        remove_unfinished_work(self.folder)
         self._parts = {path: set(read_images(path)) for path in sorted(folder_parts(self.folder))}
         self._schema = read_schema(next(iter(self._parts))) if self._parts else None
         self._waiting: dict[str, tuple[Any, About]] = {}
@@ -107,7 +107,9 @@ class ParquetStore(FeatureStore):
         emptied = [path for path, part in parts.items() if not part.images]
         with ExitStack() as replacing:
             for path in sorted(parts.keys() - emptied, reverse=True):  # the first appears last
-                write_part(replacing.enter_context(replace_when_complete(path)), parts[path])
+                write_part(
+                    replacing.enter_context(move_when_complete(path, self.folder)), parts[path]
+                )
             for path in emptied:
                 path.unlink()
         for path, part in parts.items():

@@ -10,7 +10,7 @@ from torch import Tensor
 from d2seg.features.store.base import Features, FeatureStore
 from d2seg.features.store.describe import complete_description
 from d2seg.features.store.extras import import_zarr
-from d2seg.features.store.folders import remove_unfinished_folders, replace_folder_when_complete
+from d2seg.features.store.unfinished import move_when_complete, remove_unfinished_work
 from d2seg.features.store.zarr_reader import MARK, complete_groups, open_root
 
 STORE = "features.zarr"
@@ -32,11 +32,11 @@ class ZarrStore(FeatureStore):
         self._zarr = import_zarr()
         super().__init__(folder, half=half)
         self.path = self.folder / STORE
-        remove_unfinished_folders(self.folder)
+        remove_unfinished_work(self.folder)
         if self.path.exists():
             open_root(self.path)
         else:
-            with replace_folder_when_complete(self.path, self.folder) as new:
+            with move_when_complete(self.path, self.folder) as new:
                 self._zarr.create_group(new, attributes=MARK)
 
     def complete(self) -> set[str]:
@@ -51,7 +51,7 @@ class ZarrStore(FeatureStore):
     def _write(self, name: str, tensors: Features, description: dict[str, Any]) -> None:
         precise = self._precise(tensors, name)
         stored = {key: _as_numpy_knows_it(tensor) for key, tensor in precise.items()}
-        with replace_folder_when_complete(self.path / name, self.folder) as new:
+        with move_when_complete(self.path / name, self.folder) as new:
             about = complete_description(stored, description)
             group = self._zarr.create_group(new, attributes=about)
             for key, tensor in stored.items():
