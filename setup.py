@@ -7,6 +7,9 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
+FEATURES = ['zarr>=3; python_version >= "3.11"', "pyarrow"]
+"""What formats of features need; zarr 3 has no release for Python 3.10."""
+
 
 def read_version() -> str:
     """Return ``__version__`` of the package without importing it."""
@@ -50,10 +53,12 @@ setup(
         "jinja2",
     ],
     extras_require={
+        "features": FEATURES,
         "train": ["faster-coco-eval", "tensorboard"],
         "video": ["av>=14"],
         "dev": [
             "av",
+            *FEATURES,
             "build",
             "hypothesis",
             "import-linter",

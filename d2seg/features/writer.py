@@ -10,7 +10,7 @@ import torch
 from d2seg import __version__
 from d2seg.class_names import class_names
 from d2seg.features.extractor import FeatureExtractor
-from d2seg.features.files import save_features
+from d2seg.features.store import save_features
 from d2seg.features.image_run import Features
 from d2seg.framework import FRAMEWORK, CfgNode
 from d2seg.images import load_image, prepare_image

@@ -89,7 +89,7 @@ def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     temporary = Path(name)
     try:
         with os.fdopen(handle, "rb") as opened:
-            _lock(opened)
+            lock_until_closed(opened)
             yield temporary
             temporary.chmod(0o666 & ~_umask())
             _flush(temporary)
@@ -124,7 +124,7 @@ def _is_unfinished(path: Path, pattern: str) -> bool:
 def _remove_if_abandoned(path: Path) -> bool:
     try:
         with path.open("rb") as opened:
-            abandoned = _lock(opened)
+            abandoned = lock_until_closed(opened)
             if abandoned:
                 path.unlink()
     except OSError:  # somebody else's file, or removed by another program just now
@@ -132,8 +132,12 @@ def _remove_if_abandoned(path: Path) -> bool:
     return abandoned
 
 
-def _lock(opened: IO[bytes]) -> bool:
-    """Lock a file until it is closed or the program ends; return whether that was possible."""
+def lock_until_closed(opened: IO[bytes]) -> bool:
+    """Lock a file until it is closed or the program ends.
+
+    Returns:
+        Whether that was possible: not where another program holds it, nor without file locks.
+    """
     if os.name != "posix":
         return False
     import fcntl
