@@ -9,7 +9,7 @@ from d2seg.framework import CfgNode, PathManager, get_cfg, model_zoo
 
 def add_d2seg_config(cfg: CfgNode) -> None:
     """Add the plugin's own keys to ``cfg``; keys it already has keep their values."""
-    _add_section(cfg, "FEATURES", {"STAGES": ["backbone", "proposals", "mask_pooler"]})
+    _add_section(cfg, "FEATURES", _FEATURES)
     # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
     _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
     # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
@@ -19,6 +19,19 @@ def add_d2seg_config(cfg: CfgNode) -> None:
     _add_section(cfg.INPUT, "LSJ", _LARGE_SCALE_JITTER)
     _add_section(cfg.INPUT, "COPY_PASTE", _COPY_PASTE)
 
+
+_FEATURES = {
+    # Names of stages and paths of modules; see d2seg.features.FeatureExtractor.
+    "STAGES": ["backbone", "proposals", "mask_pooler"],
+    # Where box_pooler and box_head look: the "proposal" that was judged, or the final "detection".
+    "BOX_REGION": "proposal",
+    "FORMAT": "safetensors",  # or zarr, parquet
+    "HALF": False,  # store float16
+    # In a training, write the features of these images (files, folders, patterns) at its end and
+    # every so many iterations.
+    "DUMP_IMAGES": (),
+    "DUMP_PERIOD": 0,
+}
 
 _TRAINING = {
     # A batch of SOLVER.IMS_PER_BATCH goes through the model in so many parts.

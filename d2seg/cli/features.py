@@ -3,25 +3,36 @@
 import argparse
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from d2seg.cli.arguments import add_config_file, add_overrides
 
 EPILOG = """\
-stages:
-  backbone       all feature maps of the backbone; backbone.p3 is one of them
-  proposals      proposed boxes and their objectness logits
-  instances      detected boxes, scores, classes
-  box_pooler     features pooled for each detection, and the box head's output for them:
-  box_head         row i belongs to detection i; instances come along
-  mask_pooler    the same for the mask head, and the mask probabilities
-  mask_head
+stages (a model has those that it has parts for; an unknown name lists them):
+  backbone         all feature maps; one alone by backbone.p3, p3 or res4
+  sem_seg          logits of semantic classes
+  proposals        proposed boxes and their objectness
+  instances        detected boxes, scores, classes; they come along with all that follow:
+  box_pooler box_head class_logits class_probs
+  mask_pooler mask_head mask_logits keypoint_pooler keypoint_head keypoint_logits
+                   row i belongs to detection i, or with --boxes to annotation i
+  roi_heads.box_head.fc1
+                   the output of any module by its path, its input with :input
 
-example:
+formats:
+  safetensors      one file for each image, with a JSON description beside it
+  zarr             one store, features.zarr, with a group for each image
+  parquet          tables with a row for each object, for pandas and DuckDB
+
+examples:
   d2seg features --config-file config.yaml --input photos/ 'more/*.png' \\
       --stages backbone.p3 mask_pooler --output features MODEL.WEIGHTS model_final.pth
+  d2seg features --config-file config.yaml --input instances_val.json --boxes \\
+      --stages box_head --format parquet --output features
 
-Each image gives NAME.safetensors and NAME.json (what is in it); d2seg.features.load reads it back.
+d2seg.features.load reads all of them back.
 """
 
 
@@ -31,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add_config_file(parser)
     parser.add_argument(
-        "--input", required=True, nargs="+", metavar="PATH", help="images, folders, glob patterns"
+        "--input",
+        required=True,
+        nargs="+",
+        metavar="PATH",
+        help="images, folders, glob patterns, videos, COCO annotations (.json)",
     )
     parser.add_argument(
         "--stages",
@@ -40,31 +55,94 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what to write, see below (default: FEATURES.STAGES of the config)",
     )
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--format",
+        metavar="FORMAT",
+        help="safetensors, zarr or parquet (default: FEATURES.FORMAT of the config)",
+    )
+    parser.add_argument("--half", action="store_true", help="store float16 (FEATURES.HALF)")
+    parser.add_argument(
+        "--boxes", action="store_true", help="features of the annotated boxes, not of detections"
+    )
+    parser.add_argument(
+        "--image-root", metavar="DIR", help="folder of the images of COCO annotations"
+    )
+    parser.add_argument(
+        "--every", type=int, default=1, metavar="N", help="take every n-th frame of videos"
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images that run together (1)"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="skip images whose features are complete"
+    )
+    parser.add_argument(
+        "--preview",
+        action="store_true",
+        help="write a page of heat maps and nearest neighbours, preview/index.html",
+    )
     add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Extract and write; return the exit code."""
-    from d2seg.cli.progress import track
+    from d2seg.cli.progress import advancing
     from d2seg.config import load_config
-    from d2seg.features import FeatureExtractor, FeatureWriter
+    from d2seg.features import FeatureExtractor, FeatureWriter, open_store
+    from d2seg.features.preview import Preview
+    from d2seg.features.run import check_resumable, extract_all
     from d2seg.framework import DetectionCheckpointer, build_model
-    from d2seg.images import find_images, unique_stems
+    from d2seg.inputs import find_sources
 
-    paths = find_images(args.input)
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size must be 1 or more, got {args.batch_size}.")
+    sources = find_sources(
+        args.input, image_root=args.image_root, with_boxes=args.boxes, every=args.every
+    )
     cfg = load_config(args.config_file, args.opts)
     model = build_model(cfg)
-    extractor = FeatureExtractor(model, args.stages or cfg.FEATURES.STAGES)
+    keys = cfg.FEATURES
+    extractor = FeatureExtractor(model, args.stages or keys.STAGES, keys.BOX_REGION)
     if not cfg.MODEL.WEIGHTS:
         print("MODEL.WEIGHTS is empty: these are the features of random weights.", file=sys.stderr)
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     writer = FeatureWriter(extractor, cfg, args.config_file, args.opts)
 
     start = time.perf_counter()
-    jobs = list(zip(paths, unique_stems(paths), strict=True))
-    for path, stem in track(jobs, "features"):
-        writer.write(path, args.output / f"{stem}.safetensors")
+    with open_store(args.output, args.format or keys.FORMAT, half=args.half or keys.HALF) as store:
+        store.check(extractor.describe())
+        if args.resume:
+            check_resumable(writer, store)
+        preview = Preview(args.output / "preview") if args.preview else None
+        with advancing(sources.total, "features") as advance:
+            outcome = extract_all(
+                writer,
+                sources,
+                store,
+                batch_size=args.batch_size,
+                skip=store.complete() if args.resume else frozenset(),
+                when_written=None if preview is None else partial(_add_to, preview, cfg),
+                advance=advance,
+            )
     seconds = time.perf_counter() - start
-    print(f"{len(jobs)} image(s) in {seconds:.1f} s: {', '.join(extractor.stages)}")
-    print(f"{args.output}/: one .safetensors and one .json per image")
-    return 0
+    print(
+        f"{outcome.written} image(s) in {seconds:.1f} s, {outcome.written / seconds:.2f} images/s: "
+        f"{', '.join(extractor.stages)}"
+    )
+    if outcome.skipped:
+        print(f"{outcome.skipped} image(s) had their features already")
+    print(store.summary)
+    if preview is not None:
+        print(preview.write())
+    for name, reason in outcome.failures:
+        print(f"{name}: {reason}", file=sys.stderr)
+    if outcome.failures:
+        print(f"d2seg: {len(outcome.failures)} image(s) have no features", file=sys.stderr)
+    return 1 if outcome.failures else 0
+
+
+def _add_to(preview: Any, cfg: Any, one: Any, features: Any, description: Any) -> None:
+    """Show a picture, which is in the model's channel order, on the page."""
+    is_bgr = cfg.INPUT.FORMAT == "BGR"
+    rgb = one.pixels[:, :, ::-1] if is_bgr else one.source.read("RGB")
+    preview.add(one.source.name, rgb, features, description)

@@ -32,6 +32,7 @@ from d2seg.framework import (
 from d2seg.train.average import MovingAverage
 from d2seg.train.best import KeepBest, StopTraining
 from d2seg.train.evaluators import build_evaluator, write_results
+from d2seg.train.feature_dump import FeatureDumpHook
 from d2seg.train.history import RecentMetrics
 from d2seg.train.loader import TrainLoader
 from d2seg.train.mapper import build_train_mapper
@@ -145,6 +146,7 @@ class Trainer(DefaultTrainer):
         made.append(self._validation_loss() if keys.VALIDATION_LOSS else None)
         made.append(self._keep_best() if keys.BEST_METRIC else None)
         if comm.is_main_process():
+            made.append(self._feature_dump() if cfg.FEATURES.DUMP_IMAGES else None)
             made.append(self._profiler() if keys.PROFILE_ITERS else None)
             # No evaluation waits to be written.
             made.append(hooks.PeriodicWriter(self.build_writers(), period=math.gcd(20, period)))
@@ -190,6 +192,10 @@ class Trainer(DefaultTrainer):
             dataset=images, mapper=mapper, num_workers=cfg.DATALOADER.NUM_WORKERS
         )
         return ValidationLoss(cfg.TEST.EVAL_PERIOD, self.evaluated_model, loader)
+
+    def _feature_dump(self) -> HookBase:
+        folder = Path(self.cfg.OUTPUT_DIR) / "features"
+        return FeatureDumpHook(self.cfg, self.model, folder)
 
     def _profiler(self) -> HookBase:
         chosen = set(self.cfg.TRAIN.PROFILE_ITERS)
@@ -314,6 +320,8 @@ def check_training_keys(cfg: CfgNode) -> None:
             f"TRAIN.ACCUMULATION_STEPS is {keys.ACCUMULATION_STEPS}, but must divide the {size} "
             "images that SOLVER.IMS_PER_BATCH gives each process."
         )
+    if cfg.FEATURES.DUMP_PERIOD and not cfg.FEATURES.DUMP_IMAGES:
+        raise ValueError("FEATURES.DUMP_PERIOD needs FEATURES.DUMP_IMAGES, the images to watch.")
     if keys.PATIENCE and not keys.BEST_METRIC:
         raise ValueError("TRAIN.PATIENCE needs TRAIN.BEST_METRIC, the metric that it waits for.")
     for name in ("BEST_METRIC", "VALIDATION_LOSS"):
