@@ -9,7 +9,8 @@ from torch import Tensor
 
 from d2seg.features.pictures import channels_to_rgb, enlarge_cells, feature_tiles, object_crops
 from d2seg.features.stages import meaning_of
-from d2seg.report.page import FeatureFigure, Table, picture_uri
+from d2seg.pages import picture_uri
+from d2seg.report.page import FeatureFigure, Table
 
 SHOWN_LEVELS = 3
 SHOWN_OBJECTS = 12
