@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from d2seg.features.colors import PrincipalColors
+
 TILE_PIXELS = 84
 GAP_PIXELS = 8
 
@@ -26,17 +28,7 @@ def channels_to_rgb(features: Tensor) -> np.ndarray:
         (h, w, 3) uint8; each component is spread over 0..255, the outer 1 % clipped. Components
         that do not exist (fewer than three channels, or constant features) are mid grey.
     """
-    channels, height, width = features.shape
-    rows = features.detach().double().cpu().reshape(channels, -1).T
-    centred = rows - rows.mean(dim=0)
-    # Decomposing the (C, C) covariance is cheap, and repeatable unlike a randomised PCA.
-    strengths, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
-    strongest = directions.flip(1)[:, :3]
-    visible = strengths.flip(0)[:3] > 1e-9 * strengths[-1].clamp(min=1e-12)
-    components = centred @ (strongest * _largest_entry_sign(strongest))[:, visible]
-    picture = torch.full((len(rows), 3), 0.5, dtype=torch.float64)
-    picture[:, : components.shape[1]] = _spread(components)
-    return (picture * 255).round().to(torch.uint8).reshape(height, width, 3).numpy()
+    return PrincipalColors([features]).paint(features)
 
 
 def feature_tiles(features: Tensor) -> list[np.ndarray]:
@@ -99,20 +91,6 @@ def enlarge_cells(picture: np.ndarray, shorter_side: int) -> np.ndarray:
     factor = shorter_side / min(height, width)
     size = (round(width * factor), round(height * factor))
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
-
-
-def _largest_entry_sign(directions: Tensor) -> Tensor:
-    """Return the sign (K,) of the largest entry of each column; a direction alone has no sign."""
-    largest = directions.abs().argmax(dim=0)
-    return directions[largest, torch.arange(directions.shape[1])].sign()
-
-
-def _spread(values: Tensor) -> Tensor:
-    """Map each column's 1 % to 99 % range onto 0..1, clipped."""
-    if values.shape[1] == 0:
-        return values
-    bounds = torch.quantile(values, torch.tensor([0.01, 0.99], dtype=values.dtype), dim=0)
-    return ((values - bounds[0]) / (bounds[1] - bounds[0]).clamp(min=1e-12)).clamp(0, 1)
 
 
 def _inside(boxes: Tensor, size_hw: tuple[int, ...]) -> Tensor:
