@@ -65,6 +65,42 @@ def object_crops(image: np.ndarray, boxes: Tensor) -> list[np.ndarray]:
     ]
 
 
+def object_thumbnails(image: np.ndarray, boxes: Tensor, longest_side: int) -> list[np.ndarray]:
+    """Cut each box out of an image and scale it to one longest side; it keeps its proportions.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) float, XYXY pixels of ``image``; parts outside it are left away.
+        longest_side: Of each picture, in pixels.
+
+    Returns:
+        N pictures (h, w, 3).
+    """
+    source = Image.fromarray(image)
+    pictures = []
+    for left, top, right, bottom in _inside(boxes, image.shape[:2]).tolist():
+        factor = longest_side / max(right - left, bottom - top)
+        sides = (max(1, round(side * factor)) for side in (right - left, bottom - top))
+        box = (left, top, right, bottom)
+        pictures.append(np.asarray(source.resize(tuple(sides), Image.Resampling.BICUBIC, box)))
+    return pictures
+
+
+def rescale_boxes(boxes: Tensor, from_hw: Sequence[int], to_hw: Sequence[int]) -> Tensor:
+    """Express boxes in pixels of the same image at another size.
+
+    Args:
+        boxes: (N, 4) float, XYXY pixels of an image of height and width ``from_hw``.
+        from_hw: Such as that of the network input.
+        to_hw: Such as that of the original image.
+
+    Returns:
+        (N, 4), XYXY pixels.
+    """
+    factors = [to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]]
+    return boxes * boxes.new_tensor(factors * 2)
+
+
 def feature_grid(pictures: Sequence[np.ndarray], columns: int = 8) -> np.ndarray:
     """Lay pictures out in rows on white, each as a square of ``TILE_PIXELS``.
 
