@@ -1,4 +1,3 @@
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -7,31 +6,7 @@ import pytest
 from d2seg.pages import picture_uri
 from d2seg.report.facts import size_text
 from d2seg.report.page import InstanceFigure, ListedFile, Page, Table, write_page
-
-
-class Tags(HTMLParser):
-    """Collects addresses, ids and text, and the tags left open."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.addresses += [values[key] or "" for key in ("src", "href") if key in values]
-        self.ids += [values["id"] or ""] if "id" in values else []
-        if tag not in {"meta", "link", "img"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+from tests.pages.tags import Tags
 
 
 def a_page() -> Page:

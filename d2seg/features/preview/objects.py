@@ -45,7 +45,7 @@ class KeptObjects:
     """The best-scored objects of all images that were added.
 
     Args:
-        most: Keep at most this many.
+        most: Keep at most this many; 1 or more.
 
     Attributes:
         source: The tensor that the vectors come from; empty while none was found.
@@ -104,7 +104,7 @@ class KeptObjects:
     def _is_among_the_best(self, scores: list[float], row: int) -> bool:
         if len(self.kept) < self.most:
             return True
-        return self.most > 0 and (scores[row] if scores else 1.0) > self.kept[-1].rank
+        return (scores[row] if scores else 1.0) > self.kept[-1].rank
 
 
 def object_vectors(features: Tensor) -> Tensor:

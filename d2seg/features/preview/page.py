@@ -188,13 +188,11 @@ def _gallery_note(objects: KeptObjects, shown: int, added: int) -> str:
             "None of the tensors has a row for each object; with box_head, box_pooler or "
             "mask_pooler among the stages this section shows which objects are alike."
         )
-    compared = f"Objects are compared by {objects.source}: "
     if objects.seen == 0:
         return f"No object was found in {'the image' if added == 1 else f'{added:,} images'}."
-    if len(objects.kept) == 1:
+    if objects.seen == 1:
         return "Only one object was found, which has no neighbours."
+    number = f"all {objects.seen:,} objects"
     if len(objects.kept) < objects.seen:
-        compared += f"the {len(objects.kept):,} of highest score among all {objects.seen:,}"
-    else:
-        compared += f"all {objects.seen:,}"
-    return f"{compared}. {shown} of them are looked up here."
+        number = f"the {len(objects.kept):,} objects of highest score, of {objects.seen:,}"
+    return f"Compared by {objects.source}: {number}. {shown} of them are looked up here."

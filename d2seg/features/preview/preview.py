@@ -28,13 +28,12 @@ class Preview:
         most_objects: Look for neighbours among this many objects, those of the highest score.
 
     Raises:
-        ValueError: A number is negative.
+        ValueError: ``most_images`` is negative, or ``most_objects`` below 2.
     """
 
     def __init__(self, folder: str | Path, most_images: int = 8, most_objects: int = 2000) -> None:
-        for name, number in (("most_images", most_images), ("most_objects", most_objects)):
-            if number < 0:
-                raise ValueError(f"{name} must be 0 or more, got {number}.")
+        _check_number("most_images", most_images, 0)
+        _check_number("most_objects", most_objects, 2)
         self.folder = Path(folder)
         self.most_images = most_images
         self._images: list[ShownImage] = []
@@ -105,6 +104,11 @@ class _Photo:
     @cached_property
     def visible(self) -> np.ndarray:
         return stretch_contrast(self.pixels)
+
+
+def _check_number(name: str, number: int, least: int) -> None:
+    if number < least:
+        raise ValueError(f"{name} must be {least} or more, got {number}.")
 
 
 def _check_input(name: str, image: np.ndarray, description: Mapping[str, Any]) -> None:
