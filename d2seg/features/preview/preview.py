@@ -45,7 +45,7 @@ class Preview:
     def add(
         self,
         name: str,
-        image: np.ndarray,
+        image_rgb: np.ndarray,
         tensors: Mapping[str, Tensor],
         description: Mapping[str, Any],
     ) -> None:
@@ -53,7 +53,7 @@ class Preview:
 
         Args:
             name: The image's name on the page.
-            image: (H, W, 3) uint8 RGB, the original; not modified.
+            image_rgb: (H, W, 3) uint8, the original; not modified.
             tensors: Its features by name, on any device; not modified. Boxes are XYXY pixels of the
                 network input.
             description: As in its feature file: ``image`` with ``network_size_hw``, ``tensors``
@@ -63,8 +63,8 @@ class Preview:
             ValueError: The image is not (H, W, 3) uint8, the description lacks
                 ``network_size_hw``, or the rows of an object tensor are not one per box.
         """
-        _check_input(name, image, description)
-        photo = _Photo(image)
+        _check_input(name, image_rgb, description)
+        photo = _Photo(image_rgb)
         if self._added < self.most_images:
             self._show(name, photo, tensors, description)
         self._objects.add((self._added, name), lambda: photo.visible, tensors, description)
