@@ -82,7 +82,8 @@ def object_thumbnails(image: np.ndarray, boxes: Tensor, longest_side: int) -> li
         factor = longest_side / max(right - left, bottom - top)
         sides = (max(1, round(side * factor)) for side in (right - left, bottom - top))
         box = (left, top, right, bottom)
-        pictures.append(np.asarray(source.resize(tuple(sides), Image.Resampling.BICUBIC, box)))
+        picture = source.resize(tuple(sides), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+        pictures.append(np.asarray(picture))
     return pictures
 
 

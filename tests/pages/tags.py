@@ -17,6 +17,7 @@ class Tags(HTMLParser):
         values = dict(attrs)
         self.addresses += [values[key] or "" for key in ("src", "href") if key in values]
         self.alts += [values.get("alt") or ""] if tag == "img" else []
+        self.alts += [values["aria-label"] or ""] if values.get("role") == "img" else []
         self.ids += [values["id"] or ""] if "id" in values else []
         if tag not in {"meta", "link", "img", "input"}:
             self.open.append(tag)

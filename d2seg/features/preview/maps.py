@@ -12,7 +12,7 @@ from torch import Tensor
 from d2seg.features.colors import PrincipalColors
 from d2seg.features.preview.heat import activation_strength, heat_map, value_range
 
-LONGEST_MAP = 128
+LONGEST_MAP = 96
 """Larger maps are averaged down to as many cells along their longer side."""
 MOST_LEVELS = 12
 NOT_MAPS = ("instances.", "proposals.")

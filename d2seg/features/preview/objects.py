@@ -13,7 +13,7 @@ from d2seg.pages import picture_uri
 
 PREFERRED = ("box_head", "box_pooler", "mask_pooler")
 BOXES, SCORES, CLASSES = "instances.boxes", "instances.scores", "instances.classes"
-CROP_PIXELS = 112
+CROP_PIXELS = 96
 
 
 class KeptObject(NamedTuple):
@@ -117,9 +117,9 @@ def object_vectors(features: Tensor) -> Tensor:
     Returns:
         (N, D) float32 on the CPU; a row of zeros stays one.
     """
-    rows = features.detach().float().cpu()
+    rows = features.detach().float()
     rows = rows.mean(dim=(2, 3)) if rows.dim() == 4 else rows.flatten(1)
-    return F.normalize(rows.nan_to_num(0.0), dim=1)
+    return F.normalize(rows.nan_to_num(0.0), dim=1).cpu()
 
 
 def _vector_source(

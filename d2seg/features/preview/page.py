@@ -1,5 +1,6 @@
 """What is on the page of features."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,8 @@ from d2seg.pages import picture_uri
 
 QUERIES = 24
 NEIGHBOURS = 8
+TILE_SIDE = 240
+"""CSS pixels, of the picture of a square image."""
 
 
 class ShownImage(NamedTuple):
@@ -36,11 +39,12 @@ class LevelFigure(NamedTuple):
 
 
 class ImageFigure(NamedTuple):
-    """An image and its maps."""
+    """An image and its maps; each picture is at least ``tile_width`` CSS pixels wide."""
 
     name: str
     size_hw: tuple[int, ...]
     uri: str
+    tile_width: int
     levels: list[LevelFigure]
 
 
@@ -139,7 +143,10 @@ def _in_words(item: KeptObject) -> str:
 
 
 def _image_figure(image: ShownImage, pictures: Sequence[MapPicture]) -> ImageFigure:
-    return ImageFigure(*image, [_level_figure(picture) for picture in pictures])
+    """Lay out an image; a tall one in narrower tiles, so that all images take similar areas."""
+    height, width = image.size_hw
+    tile_width = min(max(TILE_SIDE * math.sqrt(width / height), TILE_SIDE / 2), TILE_SIDE * 2)
+    return ImageFigure(*image, round(tile_width), [_level_figure(picture) for picture in pictures])
 
 
 def _level_figure(picture: MapPicture) -> LevelFigure:
@@ -194,5 +201,6 @@ def _gallery_note(objects: KeptObjects, shown: int, added: int) -> str:
         return "Only one object was found, which has no neighbours."
     number = f"all {objects.seen:,} objects"
     if len(objects.kept) < objects.seen:
-        number = f"the {len(objects.kept):,} objects of highest score, of {objects.seen:,}"
+        which = "first" if objects.kept[0].score is None else "best-scored"
+        number = f"the {len(objects.kept):,} {which} objects of {objects.seen:,}"
     return f"Compared by {objects.source}: {number}. {shown} of them are looked up here."

@@ -56,7 +56,7 @@ def test_equal_features_have_equal_colours_in_two_images() -> None:
 def test_large_maps_are_averaged() -> None:
     maps = KeptMaps()
     features = a_map(2, LONGEST_MAP, 2 * LONGEST_MAP)
-    maps.add(0, {"p2": features}, describe((512, 1024), p2=4))
+    maps.add(0, {"p2": features}, describe((4 * LONGEST_MAP, 8 * LONGEST_MAP), p2=4))
     kept = maps.levels["p2"][0]
     assert kept.cells.shape == (2, LONGEST_MAP // 2, LONGEST_MAP)
     assert kept.cells.dtype == torch.float16

@@ -64,14 +64,14 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(tmp_path: Path) -> No
     styled = re.findall(r"url\(([^)]*)\)", html)
     pictures = [item for item in tags.addresses if not item.startswith("#") and item != "data:,"]
     assert len(styled) == 3
-    # Per image itself and a level in two ways; nine objects, each with eight neighbours.
-    assert len(pictures) == 3 * 3 + 9 * 9
+    # A level of each image in two ways; nine objects, each with eight neighbours.
+    assert len(pictures) == 3 * 2 + 9 * 9
     for uri in styled + pictures:
         kind, data = uri.split(";base64,")
         picture = Image.open(io.BytesIO(base64.b64decode(data)))
         assert kind == f"data:image/{picture.format.lower()}"
         picture.load()
-    assert len(tags.alts) == len(pictures)
+    assert len(tags.alts) == len(styled) + len(pictures)
     assert all(tags.alts)
     for text in ("backbone.p3", "model.yaml", "cat 0.90", "image_2.png", "other image"):
         assert text in tags.text
@@ -100,9 +100,21 @@ def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     assert "The first 2 of 5 images are shown." in html
     left_out = f"level.{MOST_LEVELS - 1}, level.{MOST_LEVELS}."
     assert f"Left out, for there are too many maps: {left_out}" in html
-    assert "box_head: the 4 objects of highest score, of 15." in html
+    assert "Compared by box_head: the 4 best-scored objects of 15." in html
     assert tags.alts.count("image_1.png") == 1
     assert "image_2.png" not in tags.alts
+
+
+def test_the_first_objects_are_kept_where_there_are_no_scores(tmp_path: Path) -> None:
+    preview = Preview(tmp_path, most_objects=3)
+    for index in range(2):
+        tensors = features(index)
+        del tensors["instances.scores"]
+        preview.add(f"image_{index}.png", photo(), tensors, DESCRIPTION)
+    html, tags = read(preview.write())
+    assert "Compared by box_head: the 3 first objects of 6." in html
+    assert "cat in image_0.png" in tags.alts
+    assert "cat in image_1.png" not in tags.alts
 
 
 @pytest.mark.parametrize("change", ["nothing", "image"])
