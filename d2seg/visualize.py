@@ -4,6 +4,7 @@ Pictures are (H, W, 3) uint8 RGB numpy arrays.
 """
 
 import colorsys
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,11 +36,13 @@ def stretch_contrast(image: np.ndarray) -> np.ndarray:
     The darkest and the brightest 0.5 % are clipped; colours keep their relation. An image of one
     grey value is returned as it is.
     """
-    low, high = np.percentile(image, (0.5, 99.5))
+    # Of each of the 256 grey values, rather than of each pixel: that is much faster.
+    counts = np.bincount(image.reshape(-1), minlength=256)
+    low, high = (_grey_percentile(counts, percent) for percent in (0.5, 99.5))
     if high <= low:
         return image.copy()
-    stretched = (image.astype(np.float32) - low) * (255.0 / (high - low))
-    return stretched.clip(0, 255).round().astype(np.uint8)
+    stretched = (np.arange(256) - low) * (255.0 / (high - low))
+    return stretched.clip(0, 255).round().astype(np.uint8)[image]
 
 
 def enlarge(image: np.ndarray, scale: int) -> np.ndarray:
@@ -110,6 +113,14 @@ def write_png(path: str | Path, picture: np.ndarray) -> None:
     """Write a picture as PNG; an existing file is replaced only by a whole one."""
     with replace_when_complete(path) as temporary:
         Image.fromarray(picture).save(temporary, format="PNG")
+
+
+def _grey_percentile(counts: np.ndarray, percent: float) -> float:
+    """Return a percentile of pixels of which ``counts`` have each grey value."""
+    place = (counts.sum() - 1) * percent / 100
+    up_to = counts.cumsum()
+    below, above = np.searchsorted(up_to, [math.floor(place), math.ceil(place)], side="right")
+    return float(below + (above - below) * (place % 1))
 
 
 def _bright_rgb(hue: float, saturation: float) -> tuple[int, int, int]:

@@ -35,6 +35,14 @@ def test_stretch_contrast_reaches_black_and_white_and_keeps_the_order() -> None:
     assert (np.diff(bright.reshape(-1).astype(int)) >= 0).all()
 
 
+@pytest.mark.parametrize("shape", [(5, 7, 3), (40, 30, 3), (101, 1, 1)])
+def test_stretch_contrast_clips_at_the_percentiles(shape: tuple[int, int, int]) -> None:
+    image = np.random.RandomState(0).randint(20, 180, shape, dtype=np.uint8)
+    low, high = np.percentile(image, (0.5, 99.5))
+    expected = ((image - low) * 255 / (high - low)).clip(0, 255)
+    assert np.abs(stretch_contrast(image) - expected).max() <= 0.5 + 1e-9
+
+
 def test_stretch_contrast_leaves_a_flat_image_alone() -> None:
     flat = np.full((4, 6, 3), 17, dtype=np.uint8)
     assert np.array_equal(stretch_contrast(flat), flat)

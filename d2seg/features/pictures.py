@@ -10,6 +10,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from d2seg.features.colors import PrincipalColors
+
 TILE_PIXELS = 84
 GAP_PIXELS = 8
 
@@ -26,17 +28,7 @@ def channels_to_rgb(features: Tensor) -> np.ndarray:
         (h, w, 3) uint8; each component is spread over 0..255, the outer 1 % clipped. Components
         that do not exist (fewer than three channels, or constant features) are mid grey.
     """
-    channels, height, width = features.shape
-    rows = features.detach().double().cpu().reshape(channels, -1).T
-    centred = rows - rows.mean(dim=0)
-    # Decomposing the (C, C) covariance is cheap, and repeatable unlike a randomised PCA.
-    strengths, directions = torch.linalg.eigh(centred.T @ centred / len(rows))
-    strongest = directions.flip(1)[:, :3]
-    visible = strengths.flip(0)[:3] > 1e-9 * strengths[-1].clamp(min=1e-12)
-    components = centred @ (strongest * _largest_entry_sign(strongest))[:, visible]
-    picture = torch.full((len(rows), 3), 0.5, dtype=torch.float64)
-    picture[:, : components.shape[1]] = _spread(components)
-    return (picture * 255).round().to(torch.uint8).reshape(height, width, 3).numpy()
+    return PrincipalColors([features]).paint(features)
 
 
 def feature_tiles(features: Tensor) -> list[np.ndarray]:
@@ -73,6 +65,43 @@ def object_crops(image: np.ndarray, boxes: Tensor) -> list[np.ndarray]:
     ]
 
 
+def object_thumbnails(image: np.ndarray, boxes: Tensor, longest_side: int) -> list[np.ndarray]:
+    """Cut each box out of an image and scale it to one longest side; it keeps its proportions.
+
+    Args:
+        image: (H, W, 3) uint8 RGB.
+        boxes: (N, 4) float, XYXY pixels of ``image``; parts outside it are left away.
+        longest_side: Of each picture, in pixels.
+
+    Returns:
+        N pictures (h, w, 3).
+    """
+    source = Image.fromarray(image)
+    pictures = []
+    for left, top, right, bottom in _inside(boxes, image.shape[:2]).tolist():
+        factor = longest_side / max(right - left, bottom - top)
+        sides = (max(1, round(side * factor)) for side in (right - left, bottom - top))
+        box = (left, top, right, bottom)
+        picture = source.resize(tuple(sides), Image.Resampling.BICUBIC, box, reducing_gap=2.0)
+        pictures.append(np.asarray(picture))
+    return pictures
+
+
+def rescale_boxes(boxes: Tensor, from_hw: Sequence[int], to_hw: Sequence[int]) -> Tensor:
+    """Express boxes in pixels of the same image at another size.
+
+    Args:
+        boxes: (N, 4) float, XYXY pixels of an image of height and width ``from_hw``.
+        from_hw: Such as that of the network input.
+        to_hw: Such as that of the original image.
+
+    Returns:
+        (N, 4), XYXY pixels.
+    """
+    factors = [to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]]
+    return boxes * boxes.new_tensor(factors * 2)
+
+
 def feature_grid(pictures: Sequence[np.ndarray], columns: int = 8) -> np.ndarray:
     """Lay pictures out in rows on white, each as a square of ``TILE_PIXELS``.
 
@@ -99,20 +128,6 @@ def enlarge_cells(picture: np.ndarray, shorter_side: int) -> np.ndarray:
     factor = shorter_side / min(height, width)
     size = (round(width * factor), round(height * factor))
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.NEAREST))
-
-
-def _largest_entry_sign(directions: Tensor) -> Tensor:
-    """Return the sign (K,) of the largest entry of each column; a direction alone has no sign."""
-    largest = directions.abs().argmax(dim=0)
-    return directions[largest, torch.arange(directions.shape[1])].sign()
-
-
-def _spread(values: Tensor) -> Tensor:
-    """Map each column's 1 % to 99 % range onto 0..1, clipped."""
-    if values.shape[1] == 0:
-        return values
-    bounds = torch.quantile(values, torch.tensor([0.01, 0.99], dtype=values.dtype), dim=0)
-    return ((values - bounds[0]) / (bounds[1] - bounds[0]).clamp(min=1e-12)).clamp(0, 1)
 
 
 def _inside(boxes: Tensor, size_hw: tuple[int, ...]) -> Tensor:

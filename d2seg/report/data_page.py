@@ -12,8 +12,8 @@ from d2seg.check_data import Finding, Report, group_by_kind
 from d2seg.check_data.findings import Kind
 from d2seg.check_data.records import Dataset, ImageRecord
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.pages import picture_uri, write_html
 from d2seg.report.data_figures import choose_images, draw_image
-from d2seg.report.page import picture_uri, write_html
 
 LISTED = 30
 """So many findings of a kind, and so many categories, are on the page; the JSON file has all."""
@@ -83,7 +83,7 @@ def write_data_page(
         "figures": _key_figures(reports, findings),
         "sections": sections,
     }
-    write_html(page, "data_page.html", values)
+    write_html(page, "d2seg.report", "data_page.html", values)
     return page
 
 

@@ -17,6 +17,7 @@ from d2seg.features.image_run import Features
 from d2seg.features.pictures import TILE_PIXELS, enlarge_cells, feature_grid, feature_tiles
 from d2seg.framework import CfgNode, DefaultPredictor, Instances
 from d2seg.images import load_image, prepare_image, unique_stems
+from d2seg.pages import picture_uri
 from d2seg.report.coco import coco_dataset, coco_results
 from d2seg.report.feature_figures import (
     level_pictures,
@@ -26,7 +27,7 @@ from d2seg.report.feature_figures import (
 )
 from d2seg.report.instance_figures import draw_pair
 from d2seg.report.mobile_facts import mobile_note, parity_table
-from d2seg.report.page import InstanceFigure, Page, picture_uri
+from d2seg.report.page import InstanceFigure, Page
 from d2seg.visualize import side_by_side, stretch_contrast, write_png
 
 STAGES = ("backbone", "proposals", "mask_pooler")

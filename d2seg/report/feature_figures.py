@@ -4,12 +4,18 @@ import math
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from d2seg.features.pictures import channels_to_rgb, enlarge_cells, feature_tiles, object_crops
+from d2seg.features.pictures import (
+    channels_to_rgb,
+    enlarge_cells,
+    feature_tiles,
+    object_crops,
+    rescale_boxes,
+)
 from d2seg.features.stages import meaning_of
-from d2seg.report.page import FeatureFigure, Table, picture_uri
+from d2seg.pages import picture_uri
+from d2seg.report.page import FeatureFigure, Table
 
 SHOWN_LEVELS = 3
 SHOWN_OBJECTS = 12
@@ -65,9 +71,8 @@ def object_figures(
         features: With ``instances.*`` and ``mask_pooler``.
         size_hw: Height and width of the network input, in whose pixels the boxes are.
     """
-    to_image = [image.shape[1] / size_hw[1], image.shape[0] / size_hw[0]]
     boxes = features["instances.boxes"][:SHOWN_OBJECTS].cpu()
-    crops = object_crops(image, boxes * torch.tensor(to_image * 2))
+    crops = object_crops(image, rescale_boxes(boxes, size_hw, image.shape[:2]))
     tiles = feature_tiles(features["mask_pooler"][:SHOWN_OBJECTS].cpu())
     scores = features["instances.scores"].tolist()
     return [

@@ -1,19 +1,11 @@
-"""The demo's page, and the rendering of pages as self-contained HTML files."""
+"""The demo's page."""
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numpy as np
-from PIL import Image
-
-from d2seg.core.runtime.files import replace_when_complete
-
-LONGEST_SIDE = 1280
-"""Pictures are embedded at most this large; the files on disk keep their full size."""
+from d2seg.pages import write_html
 
 
 class Table(NamedTuple):
@@ -87,24 +79,6 @@ class Page:
     commands: list[tuple[str, str]] = field(default_factory=list)
 
 
-def picture_uri(picture: np.ndarray, exact: bool = False) -> str:
-    """Turn a picture into a data URI for an ``img`` element.
-
-    Args:
-        picture: (H, W, 3) uint8 RGB.
-        exact: Keep every pixel (PNG); else JPEG, which is far smaller for photographs.
-    """
-    image = Image.fromarray(picture)
-    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE))
-    buffer = io.BytesIO()
-    if exact:
-        image.save(buffer, format="PNG")
-    else:
-        image.save(buffer, format="JPEG", quality=88, subsampling=0)
-    kind = "png" if exact else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
-
-
 def write_page(path: str | Path, page: Page) -> None:
     """Render the page and write it; it asks nothing of the network.
 
@@ -113,27 +87,4 @@ def write_page(path: str | Path, page: Page) -> None:
         page: What it shows; texts are escaped.
     """
     # asdict copies; NamedTuples inside keep their attribute names.
-    write_html(path, "page.html", asdict(page))
-
-
-def write_html(path: str | Path, template: str, values: dict[str, Any]) -> None:
-    """Render a template of this package and write the page.
-
-    Args:
-        path: The HTML file.
-        template: The name of the template.
-        values: What it shows; texts are escaped.
-    """
-    # The page is the only user of jinja2, and most of d2seg should start without it.
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("d2seg.report", package_path="."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html = environment.get_template(template).render(values)
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    write_html(path, "d2seg.report", "page.html", asdict(page))

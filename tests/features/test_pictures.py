@@ -10,6 +10,8 @@ from d2seg.features.pictures import (
     feature_grid,
     feature_tiles,
     object_crops,
+    object_thumbnails,
+    rescale_boxes,
 )
 
 
@@ -89,3 +91,21 @@ def test_crops_of_boxes_that_leave_the_image_or_have_no_area() -> None:
 
 def test_enlarge_cells_keeps_the_aspect() -> None:
     assert enlarge_cells(np.zeros((4, 8, 3), np.uint8), 20).shape == (20, 40, 3)
+
+
+def test_thumbnails_keep_their_proportions() -> None:
+    image = np.zeros((20, 40, 3), np.uint8)
+    image[5:10, 20:40] = 200
+    boxes = torch.tensor([[20.0, 5, 40, 10], [0, 0, 0.5, 20], [60, 30, 70, 50]])
+    wide, thin, outside = object_thumbnails(image, boxes, 48)
+    assert wide.shape == (12, 48, 3)
+    assert (wide[3:-3, 5:-5] > 190).all()
+    assert thin.shape == (48, 2, 3)
+    assert outside.shape == (48, 48, 3)  # the nearest pixel
+    assert object_thumbnails(image, boxes[:0], 48) == []
+
+
+def test_boxes_are_rescaled_by_width_and_height() -> None:
+    boxes = torch.tensor([[10.0, 20.0, 30.0, 40.0]])
+    assert rescale_boxes(boxes, (100, 50), (10, 100)).tolist() == [[20.0, 2.0, 60.0, 4.0]]
+    assert boxes[0, 0] == 10

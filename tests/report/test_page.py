@@ -1,47 +1,12 @@
-import base64
-import io
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from d2seg.pages import picture_uri
 from d2seg.report.facts import size_text
-from d2seg.report.page import (
-    LONGEST_SIDE,
-    InstanceFigure,
-    ListedFile,
-    Page,
-    Table,
-    picture_uri,
-    write_page,
-)
-
-
-class Tags(HTMLParser):
-    """Collects addresses, ids and text, and the tags left open."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.ids: list[str] = []
-        self.text = ""
-        self.open: list[str] = []
-        self.feed(html)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        self.addresses += [values[key] or "" for key in ("src", "href") if key in values]
-        self.ids += [values["id"] or ""] if "id" in values else []
-        if tag not in {"meta", "link", "img"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
+from d2seg.report.page import InstanceFigure, ListedFile, Page, Table, write_page
+from tests.pages.tags import Tags
 
 
 def a_page() -> Page:
@@ -88,20 +53,6 @@ def test_the_verdict_is_shown(tmp_path: Path, passed: bool, shown: str) -> None:
     page.mobile_passed = passed
     write_page(tmp_path / "index.html", page)
     assert shown in (tmp_path / "index.html").read_text()
-
-
-def decode(uri: str) -> Image.Image:
-    return Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2])))
-
-
-def test_pictures_are_embedded() -> None:
-    picture = np.random.RandomState(0).randint(0, 255, (5, 9, 3), dtype=np.uint8)
-    exact = picture_uri(picture, exact=True)
-    assert exact.startswith("data:image/png;base64,")
-    assert np.array_equal(np.asarray(decode(exact)), picture)
-    large = picture_uri(np.zeros((10, 2 * LONGEST_SIDE, 3), np.uint8))
-    assert large.startswith("data:image/jpeg;base64,")
-    assert decode(large).size == (LONGEST_SIDE, 5)
 
 
 @pytest.mark.parametrize(

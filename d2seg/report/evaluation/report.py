@@ -9,13 +9,13 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.pages import write_html
 from d2seg.report.evaluation.charts import score_histogram
 from d2seg.report.evaluation.evaluate import evaluate
 from d2seg.report.evaluation.inputs import RESULT_KEYS, read_detections, read_ground_truth
 from d2seg.report.evaluation.page import build_page
 from d2seg.report.evaluation.results import evaluation_results
 from d2seg.report.evaluation.worst import rank_images, write_worst_images
-from d2seg.report.page import write_html
 
 DEFAULT_TITLE = "Evaluation"
 
@@ -69,7 +69,7 @@ def write_evaluation_report(
     page = build_page(evaluation, chart, worst, title or DEFAULT_TITLE)
     _write_json(folder / "report.json", evaluation_results(evaluation, histogram, worst))
     # vars, not asdict: that would copy the drawings, which are marked as safe, as plain texts.
-    write_html(folder / "index.html", "evaluation.html", vars(page))
+    write_html(folder / "index.html", "d2seg.report", "evaluation.html", vars(page))
     return folder / "index.html"
 
 
