@@ -4,9 +4,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2seg.features.preview import neighbours
+from d2seg.features.preview.gallery import gallery
 from d2seg.features.preview.neighbours import choose_queries, nearest_objects, nearest_rows
 from d2seg.features.preview.objects import KeptObject
-from d2seg.features.preview.page import gallery
 
 
 def an_object(image: int, class_name: str, score: float, vector: Tensor) -> KeptObject:
