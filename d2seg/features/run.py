@@ -52,7 +52,9 @@ def extract_all(
     """
     outcome = Outcome()
     for batch in _ahead(_batches(writer, sources, batch_size, skip, outcome)):
-        for one, (features, description) in zip(batch.ready, writer.extract(batch.ready), strict=True):
+        for one, (features, description) in zip(
+            batch.ready, writer.extract(batch.ready), strict=True
+        ):
             store.write(one.source.name, features, description)
             outcome.written += 1
             if when_written is not None:
