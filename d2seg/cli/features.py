@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--preview",
         action="store_true",
-        help="write a page of heat maps and nearest neighbours, preview/index.html",
+        help="write a page of heat maps and nearest neighbours, _preview/index.html",
     )
     add_overrides(parser)
 
@@ -113,7 +113,8 @@ def run(args: argparse.Namespace) -> int:
         store.check(extractor.describe())
         if args.resume:
             check_resumable(writer, store)
-        preview = Preview(args.output / "preview") if args.preview else None
+        # A folder that pandas passes over when it reads the tables beside it.
+        preview = Preview(args.output / "_preview") if args.preview else None
         with advancing(sources.total, "features") as advance:
             outcome = extract_all(
                 writer,
@@ -133,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{outcome.skipped} image(s) had their features already")
     print(store.summary)
     if preview is not None:
-        print(preview.write())
+        print(f"{preview.write()}: heat maps and nearest neighbours")
     for name, reason in outcome.failures:
         print(f"{name}: {reason}", file=sys.stderr)
     if outcome.failures:

@@ -3,12 +3,14 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
 from d2seg.cli import main
 from d2seg.features import load
 
 NAME = "2cfa857e63be1b41"
+COCO = Path(__file__).parents[1] / "data" / "coco_mini"
 
 
 @pytest.fixture
@@ -94,18 +96,105 @@ def test_equal_names_from_two_folders_are_both_kept(image: Path, tmp_path: Path)
     assert sizes == [[256, 256], [360, 360]]
 
 
-def test_a_file_that_is_no_image_is_named_and_finished_files_stay(
+def test_a_file_that_is_no_image_is_told_at_the_end_and_stops_nothing(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "z.png").write_text("no image")
+    (tmp_path / "0.png").write_text("no image")
     output = tmp_path / "out"
     assert run("--input", tmp_path, "--stages", "backbone.p6", "--output", output) == 1
-    error = capsys.readouterr().err
-    assert error.startswith("d2seg: error: ")
-    assert "z.png' cannot be read as an image" in error
-    assert error.count("\n") == 1
+    printed = capsys.readouterr()
+    assert "1 image(s) in " in printed.out
+    first, last = printed.err.splitlines()
+    assert first.startswith("0: ")
+    assert "0.png' cannot be read as an image" in first
+    assert last == "d2seg: 1 image(s) have no features"
     assert sorted(file.suffix for file in output.iterdir()) == [".json", ".safetensors"]
     assert "backbone.p6" in load(output / f"{NAME}.safetensors")[0]
+
+
+@pytest.mark.parametrize("form", ["safetensors", "zarr", "parquet"])
+def test_batches_and_formats_hold_the_same_features(image: Path, tmp_path: Path, form: str) -> None:
+    shutil.copy(DEMO_IMAGES / "3441821ebea04fac.png", tmp_path)
+    arguments = ["--input", tmp_path, "--stages", "box_head", "--output"]
+    assert run(*arguments, tmp_path / "one") == 0
+    options = ["--format", form, "--batch-size", "3", "--half"]
+    assert run(*arguments, tmp_path / "batch", *options) == 0
+    expected, found = load(tmp_path / "one"), load(tmp_path / "batch")
+    assert sorted(found) == sorted(expected) == sorted([NAME, "3441821ebea04fac"])
+    for name in expected:
+        wanted, tensors = expected[name][0], found[name][0]
+        assert tensors["box_head"].dtype == torch.float16
+        assert torch.allclose(tensors["box_head"].float(), wanted["box_head"], atol=0.02)
+        assert torch.allclose(tensors["instances.boxes"], wanted["instances.boxes"], atol=0.01)
+
+
+def test_maps_do_not_fit_into_tables(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--input", image, "--output", tmp_path / "out", "--format", "parquet"]
+    assert run(*arguments, "--stages", "backbone.p3") == 1
+    assert "backbone.p3" in (error := capsys.readouterr().err)
+    assert "zarr" in error
+    assert not list(tmp_path.glob("out/*"))
+
+
+def test_annotated_boxes_take_the_place_of_detections(tmp_path: Path) -> None:
+    annotations = COCO / "instances.json"
+    stages = ["--stages", "box_pooler", "--output", tmp_path / "out", "--boxes"]
+    assert run("--input", annotations, *stages) == 0
+    features = load(tmp_path / "out")
+    content = json.loads(annotations.read_text())
+    image = next(one for one in content["images"] if one["id"] == 491)
+    objects = [one for one in content["annotations"] if one["image_id"] == 491]
+    tensors, description = features["000000000491"]
+    about = description["image"]
+    scale = about["network_size_hw"][1] / image["width"]
+    assert about["annotation_ids"] == [one["id"] for one in objects]
+    assert len(about["annotation_classes"]) == len(tensors["box_pooler"]) == len(objects)
+    left_top = torch.tensor([one["bbox"][:2] for one in objects]) * scale
+    assert torch.allclose(tensors["instances.boxes"][:, :2], left_top, atol=0.5)
+    assert "instances.scores" not in tensors
+
+
+def test_an_impossible_annotation_is_told_at_the_end(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    content = json.loads((COCO / "instances.json").read_text())
+    content["annotations"][0]["bbox"] = [5000, 10, 20, 20]
+    changed = tmp_path / "changed.json"
+    changed.write_text(json.dumps(content))
+    options = ["--image-root", COCO / "images", "--boxes", "--stages", "box_pooler"]
+    assert run("--input", changed, *options, "--output", tmp_path / "out") == 1
+    error = capsys.readouterr().err
+    assert "lies outside its image" in error
+    assert len(load(tmp_path / "out")) == len(content["images"]) - 1
+
+
+def test_resuming_skips_what_is_complete(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "out"
+    arguments = ["--stages", "backbone.p6", "--output", output, "--input"]
+    assert run(*arguments, image) == 0
+    written = (output / f"{NAME}.safetensors").stat().st_mtime_ns
+    other = shutil.copy(DEMO_IMAGES / "3441821ebea04fac.png", tmp_path)
+    assert run(*arguments, image, other, "--resume") == 0
+    assert "1 image(s) had their features already" in capsys.readouterr().out
+    assert (output / f"{NAME}.safetensors").stat().st_mtime_ns == written
+    assert len(load(output)) == 2
+    assert run("--stages", "backbone.p5", *arguments[2:], image, "--resume") == 1
+    assert "made with another 'stages': ['backbone.p6']" in capsys.readouterr().err
+
+
+def test_the_preview_is_a_page(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = ["--stages", "backbone.p3", "box_head", "--output", tmp_path / "out"]
+    assert run("--input", image, *stages, "--preview") == 0
+    page = (tmp_path / "out" / "_preview" / "index.html").read_text()
+    assert "backbone.p3" in page
+    assert NAME in page
+    assert "_preview/index.html: heat maps" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -113,6 +202,9 @@ def test_a_file_that_is_no_image_is_named_and_finished_files_stay(
     [
         (["--stages", "mask_poler"], "Did you mean mask_pooler"),
         (["--input", "gone.png"], "No file or folder 'gone.png'"),
+        (["--batch-size", "0"], "--batch-size must be 1 or more, got 0"),
+        (["--format", "pickle"], "Unknown format of features 'pickle'"),
+        (["--boxes"], "has no boxes; boxes come from COCO files"),
     ],
 )
 def test_wrong_arguments_end_in_one_sentence(
