@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from d2seg.core.runtime.files import remove_unfinished, replace_when_complete
@@ -47,10 +47,8 @@ def save_features(
         replace_when_complete(path.with_suffix(".json")) as json_file,
         replace_when_complete(path) as tensor_file,
     ):
-        try:
-            save_file(_separate(tensors), tensor_file, metadata={METADATA_KEY: text})
-        except SafetensorError as error:
-            raise OSError(f"'{path}' cannot be written ({error}).") from error
+        # Not save_file: it has a temporary file of its own, which a killed run leaves for ever.
+        tensor_file.write_bytes(save(_separate(tensors), metadata={METADATA_KEY: text}))
         json_file.write_text(text + "\n", encoding="utf-8")
     return complete
 

@@ -19,7 +19,7 @@ from d2seg.features import FeatureStore, open_store
 from d2seg.features.store import FORMATS, parquet_store
 
 NAMES = [f"image{index}" for index in range(8)]
-ENDS = ["fsync 1", "fsync 8", "replace 1", "replace 2", "replace 5", "after 0.05"]
+ENDS = ["fsync 1", "fsync 8", "replace 1", "replace 2", "replace 4", "after 0.05"]
 SETTLED = 4
 
 
@@ -70,7 +70,8 @@ def run_child(folder: Path, format: str, end: str) -> None:
     if child == 0:
         write_until_killed(folder, format, end, writer)
         os._exit(1)
-    os.read(reader, 1)
+    os.close(writer)
+    assert os.read(reader, 1), "The child ended before it was killed."
     if end.startswith("after"):
         time.sleep(float(end.split()[1]))
         os.kill(child, signal.SIGKILL)

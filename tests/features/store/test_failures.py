@@ -70,6 +70,25 @@ def test_a_failing_write_leaves_what_was_there(filled: Path, format: str, exampl
     assert store.complete() == {"a", "b", "new"}
 
 
+def test_a_failing_rename_leaves_what_was_there(
+    filled: Path, format: str, example: Example, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace = Path.replace
+
+    def refuse(path: Path, target: Path) -> None:
+        if target.parent in (filled, filled / "features.zarr"):
+            raise PermissionError("not today")
+        replace(path, target)  # Zarr's own, inside
+
+    before = contents(filled)
+    store = open_store(filled, format)
+    with monkeypatch.context() as patched, pytest.raises(PermissionError, match="not today"):
+        patched.setattr(Path, "replace", refuse)
+        store.write("a", *example(40, seed=1))
+        store.flush()
+    assert contents(filled) == before
+
+
 def test_what_was_written_before_an_error_is_kept(
     tmp_path: Path, format: str, example: Example
 ) -> None:

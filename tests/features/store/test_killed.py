@@ -26,7 +26,7 @@ def outputs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folders FORMAT/END in which a writer was killed."""
     folder = tmp_path_factory.mktemp("killed")
     environment = {**os.environ, "PYTHONPATH": str(Path(d2seg.__file__).parents[1])}
-    subprocess.run([sys.executable, SCRIPT, folder], check=True, env=environment)
+    subprocess.run([sys.executable, SCRIPT, folder], check=True, env=environment, timeout=120)
     return folder
 
 
