@@ -123,7 +123,12 @@ def test_an_interrupt_is_code_130(
 
 
 @pytest.mark.parametrize(
-    ("tool", "command"), [("extract_features.py", "features"), ("export_model.py", "export")]
+    ("tool", "command"),
+    [
+        ("extract_features.py", "features"),
+        ("export_model.py", "export"),
+        ("benchmark.py", "benchmark"),
+    ],
 )
 def test_tools_find_the_package_beside_them(run_python: RunPython, tool: str, command: str) -> None:
     # -I ignores PYTHONPATH and the working directory.

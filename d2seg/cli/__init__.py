@@ -22,6 +22,7 @@ COMMANDS = {
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
     "report": "measure stored detections and show curves, confusions and the worst images",
+    "benchmark": "compare in one run how fast it is",
     "doctor": "say what is installed, which framework serves, and whether it works",
 }
 

@@ -1,0 +1,25 @@
+"""How fast things are, compared in one run on the same images and weights."""
+
+from d2seg.benchmark.comparison import Comparison, Spread, compare
+from d2seg.benchmark.features import benchmark_features
+from d2seg.benchmark.machine import limit_threads, machine_facts
+from d2seg.benchmark.report import print_report, save_report
+from d2seg.benchmark.rounds import Contestant, Rounds, time_rounds
+from d2seg.benchmark.work import describe_work, load_model, prepare_batches
+
+__all__ = [
+    "Comparison",
+    "Contestant",
+    "Rounds",
+    "Spread",
+    "benchmark_features",
+    "compare",
+    "describe_work",
+    "limit_threads",
+    "load_model",
+    "machine_facts",
+    "prepare_batches",
+    "print_report",
+    "save_report",
+    "time_rounds",
+]

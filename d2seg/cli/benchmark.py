@@ -1,0 +1,127 @@
+"""``d2seg benchmark``: how fast it is, compared in one run."""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2seg.cli.arguments import add_config_file, add_overrides
+
+if TYPE_CHECKING:
+    from d2seg.framework import CfgNode
+
+TASKS = ("features",)
+
+EPILOG = """\
+tasks:
+  features   images per second of the extraction of features, by depth, against the whole model
+             (without pasting masks); images are read and resized beforehand
+
+Everyone works on the same images with the same weights. They take turns: each runs once in a
+round, in random order. The table has medians and quartiles over the rounds, and how many times as
+fast as the first line each one was in the same round.
+
+example:
+  d2seg benchmark --config-file config.yaml --input photos/ --threads 2 --json speed.json \\
+      MODEL.WEIGHTS model_final.pth
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options of ``d2seg benchmark``."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "--task", choices=TASKS, default=TASKS[0], help="what to compare (default: features)"
+    )
+    add_config_file(parser, default="the shipped model")
+    parser.add_argument(
+        "--input",
+        nargs="+",
+        metavar="PATH",
+        help="images, folders, glob patterns (default: the shipped images)",
+    )
+    parser.add_argument(
+        "--stages",
+        nargs="+",
+        metavar="STAGE",
+        help="stages to time, one by one; 'everything' is all at once (default: the first level "
+        "of the backbone, backbone, proposals, box_head, mask_pooler, everything)",
+    )
+    parser.add_argument(
+        "--batch-size", type=int, default=1, metavar="N", help="images in a batch (default: 1)"
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        "--rounds", type=int, default=10, metavar="N", help="timed rounds (default: 10)"
+    )
+    length.add_argument(
+        "--seconds", type=float, metavar="S", help="begin rounds for so long, instead of --rounds"
+    )
+    parser.add_argument(
+        "--warmup", type=int, default=1, metavar="N", help="untimed rounds before (default: 1)"
+    )
+    parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    add_overrides(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, print and write; return the exit code."""
+    from d2seg.assets import DEMO_CONFIG_FILE
+    from d2seg.benchmark import limit_threads
+    from d2seg.config import load_config
+
+    config_file = args.config_file or DEMO_CONFIG_FILE
+    cfg = load_config(config_file, args.opts)
+    with limit_threads(args.threads):
+        _benchmark_features(args, cfg, str(config_file))
+    return 0
+
+
+def _benchmark_features(args: argparse.Namespace, cfg: "CfgNode", config_file: str) -> None:
+    from d2seg import benchmark
+    from d2seg.assets import DEMO_IMAGES
+    from d2seg.images import find_images
+
+    paths = find_images(args.input or [DEMO_IMAGES])
+    batches = benchmark.prepare_batches(paths, cfg, args.batch_size)
+    model = benchmark.load_model(cfg)
+    about: dict[str, Any] = {
+        "task": args.task,
+        "config_file": config_file,
+        "overrides": args.opts,
+        "weights": cfg.MODEL.WEIGHTS,
+        "work": benchmark.describe_work(model, batches),
+        "machine": benchmark.machine_facts(cfg.MODEL.DEVICE),
+    }
+    _print_about(about)
+    rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
+    comparisons = benchmark.benchmark_features(model, batches, args.stages, rounds, _show_progress)
+    benchmark.print_report(comparisons)
+    if args.json:
+        benchmark.save_report(args.json, comparisons, about)
+        print(f"{args.json}: all of this, and the time of every round")
+
+
+def _print_about(about: dict[str, Any]) -> None:
+    """Say in a few lines what is measured, and on what."""
+    work, machine = about["work"], about["machine"]
+    if not about["weights"]:
+        print("MODEL.WEIGHTS is empty: random weights, which detect what they like.")
+    sizes = sorted({f"{height}x{width}" for height, width in work["network_sizes_hw"]})
+    size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"
+    objects = "" if work["objects"] is None else f", {work['objects']} object(s) in all"
+    print(f"{work['images']} image(s) of {size}, batches of {work['batch_size']}{objects}")
+    processor = machine.get("gpu", machine["cpu"])
+    print(
+        f"{processor}, {machine['threads']} thread(s) on {machine['cores']} core(s), "
+        f"torch {machine['torch']}, {machine['framework']}",
+        flush=True,
+    )
+
+
+def _show_progress(done: int) -> None:
+    """Count the rounds on a terminal; a bar would redraw itself while something is timed."""
+    if sys.stderr.isatty():
+        print(f"round {done}", end="\r", file=sys.stderr, flush=True)

@@ -1,0 +1,76 @@
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2seg import cli
+from d2seg.assets import DEMO_IMAGES
+
+QUICK = ("--rounds", "1", "--warmup", "0")
+SMALL = ("INPUT.MIN_SIZE_TEST", "64")
+
+
+def test_the_command_measures_the_shipped_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "speed.json"
+    assert cli.main(["benchmark", *QUICK, "--batch-size", "4", "--json", str(path), *SMALL]) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("6 image(s) of 64x64, batches of 4, ")
+    assert f", {torch.get_num_threads()} thread(s) on " in printed
+    assert " everything " in printed
+    document = json.loads(path.read_text())
+    assert document["task"] == "features"
+    assert document["overrides"] == list(SMALL)
+    assert document["weights"] == "d2seg://nuclei.safetensors"
+    assert document["results"][0]["name"] == document["baseline"] == "whole model"
+    assert all(item["seconds"][0] > 0 for item in document["results"])
+
+
+def test_random_weights_and_threads_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    threads = torch.get_num_threads()
+    options = ["--stages", "backbone", "--input", str(DEMO_IMAGES / "*1.png"), "--threads", "2"]
+    assert cli.main(["benchmark", *QUICK, *options, "MODEL.WEIGHTS", "", *SMALL]) == 0
+    assert torch.get_num_threads() == threads
+    first, *others = capsys.readouterr().out.splitlines()
+    assert first.startswith("MODEL.WEIGHTS is empty: random weights")
+    rows = [line for line in others if line.startswith((" whole model", " backbone"))]
+    assert len(rows) == 2
+    assert any(", 2 thread(s) on " in line for line in others)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--stages", "bakbone"], "Unknown stage 'bakbone'. Did you mean backbone"),
+        (["--input", "nowhere"], "No file or folder 'nowhere'."),
+        (["--batch-size", "0"], "The batch size must be at least 1, got 0."),
+        (["--rounds", "0"], "At least 1 round must be timed, got 0."),
+        (["--seconds", "-1"], "The time for the rounds must be above 0 s, got -1."),
+        (["--threads", "0"], "The number of threads must be at least 1, got 0."),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    path = tmp_path / "speed.json"
+    assert cli.main(["benchmark", *arguments, "--json", str(path), *SMALL]) == 1
+    assert capsys.readouterr().err.startswith(f"d2seg: error: {complaint}")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["--task", "train"], "invalid choice: 'train' (choose from"),
+        (["--rounds", "3", "--seconds", "9"], "not allowed with argument"),
+    ],
+)
+def test_wrong_usage_is_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], complaint: str
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["benchmark", *arguments])
+    assert stop.value.code == 2
+    assert complaint in capsys.readouterr().err
