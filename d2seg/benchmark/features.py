@@ -8,16 +8,23 @@ from torch import nn
 
 from d2seg.benchmark.comparison import Comparison, compare
 from d2seg.benchmark.rounds import Contestant, Rounds, time_rounds
-from d2seg.benchmark.work import Batches
+from d2seg.benchmark.work import Batches, available_stages
 from d2seg.features import FeatureExtractor
-from d2seg.features.stages import available_stages
 
 WHOLE_MODEL = "whole model"
 EVERYTHING = "everything"
 """The name of a contestant that hands out all stages at once."""
 
 TEN_ROUNDS = Rounds()
-DEFAULT_HEAD_STAGES = ("proposals", "box_head", "mask_pooler")
+LATER_STAGES = (
+    "sem_seg",
+    "proposals",
+    "instances",
+    "box_head",
+    "mask_pooler",
+    "keypoint_pooler",
+)
+"""Timed by default after the backbone, in models that have them."""
 
 
 def benchmark_features(
@@ -35,8 +42,7 @@ def benchmark_features(
         model: In evaluation mode.
         batches: Inputs of the model, batch by batch.
         stages: One contestant each; ``everything`` is all stages at once. None: the first level of
-            the backbone, the whole backbone, proposals, box_head, mask_pooler (what the model has
-            of these) and everything.
+            the backbone, the whole backbone, `LATER_STAGES` and everything.
         rounds: How often each is timed.
         after_round: Is told how many rounds are done.
 
@@ -63,8 +69,8 @@ def default_stages(model: nn.Module) -> list[str]:
     """Return the contestants that show how the rate falls with the depth."""
     available = available_stages(model)
     first_level = next(stage for stage in available if stage.startswith("backbone."))
-    heads = [stage for stage in DEFAULT_HEAD_STAGES if stage in available]
-    return [first_level, "backbone", *heads, EVERYTHING]
+    later = [stage for stage in LATER_STAGES if stage in available]
+    return [first_level, "backbone", *later, EVERYTHING]
 
 
 def _whole_model(model: Any) -> Callable[[list[dict[str, Any]]], object]:

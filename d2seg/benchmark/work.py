@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from d2seg.features import FeatureExtractor
-from d2seg.features.stages import available_stages
 from d2seg.framework import CfgNode, DetectionCheckpointer, build_model
 from d2seg.images import load_image, prepare_image
 
@@ -25,6 +24,11 @@ def load_model(cfg: CfgNode) -> nn.Module:
     model: nn.Module = build_model(cfg)
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     return model.eval()
+
+
+def available_stages(model: nn.Module) -> list[str]:
+    """List the stages of a model, from the first to the last to run."""
+    return list(FeatureExtractor(model, ["backbone"]).available_stages)
 
 
 def prepare_batches(paths: Sequence[Path], cfg: CfgNode, batch_size: int) -> Batches:

@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="STAGE",
         help="stages to time, one by one; 'everything' is all at once (default: the first level "
-        "of the backbone, backbone, proposals, box_head, mask_pooler, everything)",
+        "of the backbone, backbone, the main stages after it, everything)",
     )
     parser.add_argument(
         "--batch-size", type=int, default=1, metavar="N", help="images in a batch (default: 1)"

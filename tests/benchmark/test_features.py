@@ -88,7 +88,7 @@ def test_the_default_goes_from_the_first_level_to_everything(
 
     monkeypatch.setattr(features, "FeatureExtractor", Extractor)
     results = benchmark_features(model, batches_of(cfg, 1, 1), rounds=ONCE)
-    stages = ["backbone.p2", "backbone", "proposals", "box_head", "mask_pooler"]
+    stages = ["backbone.p2", "backbone", "proposals", "instances", "box_head", "mask_pooler"]
     assert [result.name for result in results] == ["whole model", *stages, "everything"]
     *single, everything = asked
     assert single == [(stage,) for stage in stages]
@@ -105,6 +105,7 @@ def test_a_model_without_masks_has_no_mask_stage(cfg: CfgNode) -> None:
         "backbone.p2",
         "backbone",
         "proposals",
+        "instances",
         "box_head",
         "everything",
     ]
