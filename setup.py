@@ -67,6 +67,7 @@ setup(
             "pytest",
             "pytest-xdist",
             "ruff",
+            "scikit-learn",
             "scipy",
             "setuptools>=70.1",
             "types-PyYAML",
