@@ -83,13 +83,14 @@ def _benchmark_features(args: argparse.Namespace, cfg: "CfgNode", config_file: s
     from d2seg import benchmark
     from d2seg.assets import DEMO_IMAGES
     from d2seg.images import find_images
+    from d2seg.report.facts import config_name
 
     paths = find_images(args.input or [DEMO_IMAGES])
     batches = benchmark.prepare_batches(paths, cfg, args.batch_size)
     model = benchmark.load_model(cfg)
     about: dict[str, Any] = {
         "task": args.task,
-        "config_file": config_file,
+        "config_file": config_name(config_file),
         "overrides": args.opts,
         "weights": cfg.MODEL.WEIGHTS,
         "work": benchmark.describe_work(model, batches),

@@ -22,6 +22,7 @@ def test_the_command_measures_the_shipped_model(
     assert " everything " in printed
     document = json.loads(path.read_text())
     assert document["task"] == "features"
+    assert document["config_file"] == "d2seg://nuclei.yaml"
     assert document["overrides"] == list(SMALL)
     assert document["weights"] == "d2seg://nuclei.safetensors"
     assert document["results"][0]["name"] == document["baseline"] == "whole model"
