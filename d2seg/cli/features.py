@@ -18,6 +18,7 @@ stages (a model has those that it has parts for; an unknown name lists them):
   box_pooler box_head class_logits class_probs
   mask_pooler mask_head mask_logits keypoint_pooler keypoint_head keypoint_logits
                    row i belongs to detection i, or with --boxes to annotation i
+                   (annotations of crowds are left out)
   roi_heads.box_head.fc1
                    the output of any module by its path, its input with :input
 
@@ -126,10 +127,14 @@ def run(args: argparse.Namespace) -> int:
                 advance=advance,
             )
     seconds = time.perf_counter() - start
-    print(
-        f"{outcome.written} image(s) in {seconds:.1f} s, {outcome.written / seconds:.2f} images/s: "
-        f"{', '.join(extractor.stages)}"
-    )
+    if outcome.written or not outcome.skipped:
+        print(
+            f"{outcome.written} image(s) in {seconds:.1f} s, {outcome.written / seconds:.2f} "
+            f"images/s: {', '.join(extractor.stages)}"
+        )
+    crowds = sum(source.crowds for source in sources) if args.boxes else 0
+    if crowds:
+        print(f"{crowds} annotation(s) of crowds were left out")
     if outcome.skipped:
         print(f"{outcome.skipped} image(s) had their features already")
     print(store.summary)

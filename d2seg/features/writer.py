@@ -139,7 +139,7 @@ class FeatureWriter:
         }
         if one.source.frame is not None:
             about["frame"] = one.source.frame
-        if one.source.annotation_ids is not None and one.source.classes is not None:
+        if one.source.annotation_ids is not None and one.source.class_names is not None:
             about["annotation_ids"] = list(one.source.annotation_ids)
-            about["annotation_classes"] = one.source.classes.tolist()
+            about["annotation_classes"] = list(one.source.class_names)
         return about

@@ -16,14 +16,17 @@ class CocoBoxes(NamedTuple):
     boxes: np.ndarray
     classes: np.ndarray
     annotation_ids: tuple[int, ...]
+    class_names: tuple[str, ...]
+    crowds: int
 
 
 class _Row(NamedTuple):
-    """A box as XYXY, its class, and the id of its annotation."""
+    """A box as XYXY, its class, the id of its annotation, and whether it is around a crowd."""
 
     box: list[float]
     class_index: int
     annotation_id: int
+    is_crowd: bool
 
 
 class CocoImage(NamedTuple):
@@ -101,9 +104,10 @@ def _boxes_of_images(content: dict[str, Any], json_file: Path) -> Iterator[CocoB
     groups: dict[int | str, list[_Row]] = defaultdict(list)
     for entry in content["annotations"]:
         row = _read_annotation(entry, place, json_file)
-        if not entry.get("iscrowd"):
-            groups[_read_id(entry, json_file, "annotation", "image_id")].append(row)
-    return (_stack(groups.get(image_id, [])) for image_id in image_ids)
+        groups[_read_id(entry, json_file, "annotation", "image_id")].append(row)
+    by_id = {entry["id"]: str(entry.get("name", entry["id"])) for entry in content["categories"]}
+    names = [by_id[category_id] for category_id in sorted(by_id)]
+    return (_stack(groups.get(image_id, []), names) for image_id in image_ids)
 
 
 def _read_annotation(entry: Any, place: dict[int, int], json_file: Path) -> _Row:
@@ -111,7 +115,8 @@ def _read_annotation(entry: Any, place: dict[int, int], json_file: Path) -> _Row
     category_id = _read_id(entry, json_file, "annotation", "category_id")
     if category_id not in place:
         _reject(json_file, f"annotation {own_id} has the unknown category_id {category_id}")
-    return _Row(_read_xyxy(entry, json_file), place[category_id], own_id)
+    is_crowd = bool(entry.get("iscrowd"))
+    return _Row(_read_xyxy(entry, json_file), place[category_id], own_id, is_crowd)
 
 
 def _read_id(entry: Any, json_file: Path, what: str, key: str = "id") -> Any:
@@ -133,10 +138,14 @@ def _read_xyxy(annotation: dict[str, Any], json_file: Path) -> list[float]:
     return [left, top, left + width, top + height]
 
 
-def _stack(rows: Sequence[_Row]) -> CocoBoxes:
-    boxes, classes, ids = zip(*rows, strict=True) if rows else ((), (), ())
+def _stack(rows: Sequence[_Row], names: Sequence[str]) -> CocoBoxes:
+    single = [row for row in rows if not row.is_crowd]
     return CocoBoxes(
-        np.array(boxes, dtype=np.float32).reshape(-1, 4), np.array(classes, dtype=np.int64), ids
+        np.array([row.box for row in single], dtype=np.float32).reshape(-1, 4),
+        np.array([row.class_index for row in single], dtype=np.int64),
+        tuple(row.annotation_id for row in single),
+        tuple(names[row.class_index] for row in single),
+        len(rows) - len(single),
     )
 
 

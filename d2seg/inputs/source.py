@@ -31,6 +31,8 @@ class Source:
         classes: (M,) int64, the place of each box's category among those of the COCO file, in the
             order of their ids and from 0: the numbering of detectron2.
         annotation_ids: M ids, as in the COCO file.
+        class_names: M names of categories.
+        crowds: How many annotations were left out because they are around a crowd.
         reader: Takes a channel order and returns the pixels; by default the file is read.
     """
 
@@ -40,6 +42,8 @@ class Source:
     boxes: np.ndarray | None = None
     classes: np.ndarray | None = None
     annotation_ids: tuple[int, ...] | None = None
+    class_names: tuple[str, ...] | None = None
+    crowds: int = 0
     reader: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
 
     def read(self, channel_order: str = "BGR") -> np.ndarray:

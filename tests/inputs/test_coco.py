@@ -54,6 +54,7 @@ def test_classes_follow_the_ids_of_categories(tmp_path: Path) -> None:
     assert source.boxes is not None and source.boxes.tolist() == [[1, 2, 4, 6]]
     assert source.classes is not None and source.classes.tolist() == [1]  # 4 is the first
     assert source.annotation_ids == (5,)
+    assert source.class_names == ("cell",)
 
 
 def test_boxes_come_only_when_asked_for() -> None:
@@ -67,6 +68,7 @@ def test_crowds_are_left_out(tmp_path: Path) -> None:
     assert source.boxes is not None and source.boxes.shape == (0, 4)
     assert source.classes is not None and source.classes.shape == (0,)
     assert source.annotation_ids == ()
+    assert source.crowds == 1
 
 
 @pytest.mark.parametrize(

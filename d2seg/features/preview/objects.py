@@ -90,7 +90,7 @@ class KeptObjects:
                 f"'{image[1]}', it has {len(vectors)}."
             )
         self.seen += len(boxes)
-        scores, names = _scores(tensors), _class_names(tensors, description)
+        scores, names = _scores(tensors, description), _class_names(tensors, description)
         rows = [row for row in range(len(boxes)) if self._is_among_the_best(scores, row)]
         crops = _crops(photo, boxes[rows], description["image"]["network_size_hw"])
         found = [  # a row is copied, for a view of it would keep all rows in memory
@@ -135,12 +135,18 @@ def _vector_source(
     return next((name for name in (*PREFERRED, *others) if name in tensors), "")
 
 
-def _scores(tensors: Mapping[str, Tensor]) -> list[float]:
+def _scores(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> list[float]:
+    """Return the scores of detections; annotated objects have none."""
+    if "annotation_classes" in description.get("image", {}):
+        return []
     return tensors[SCORES].detach().float().tolist() if SCORES in tensors else []
 
 
 def _class_names(tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> list[str]:
-    """Name the class of each object; a class beyond the known names by its index."""
+    """Name the class of each object: the annotated one, else the model's, at least its index."""
+    annotated = description.get("image", {}).get("annotation_classes")
+    if annotated is not None:
+        return list(annotated)
     if CLASSES not in tensors:
         return [""] * len(tensors[BOXES])
     names = dict(enumerate(description.get("class_names", ())))

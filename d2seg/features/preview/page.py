@@ -112,7 +112,7 @@ def _facts(description: Mapping[str, Any]) -> list[tuple[str, str]]:
     model = description.get("model", {})
     facts = {
         "Config": Path(model.get("config_file", "")).name,
-        "Weights": Path(model.get("weights", "")).name,
+        "Weights": Path(model["weights"]).name or "none: random" if "weights" in model else "",
         "Tensors": ", ".join(description.get("tensors", {})),
     }
     return [(label, value) for label, value in facts.items() if value]

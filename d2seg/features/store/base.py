@@ -99,6 +99,8 @@ class FeatureStore(ABC):
         trace: TracebackType | None,
     ) -> None:
         self.close()
+        if error is not None and not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
 
 def check_name(name: str) -> None:

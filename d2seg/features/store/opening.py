@@ -48,6 +48,12 @@ def open_store(folder: str | Path, format: str, *, half: bool = False) -> Featur
         raise ValueError(
             f"Unknown format of features '{format}'; expected one of: {', '.join(FORMATS)}."
         )
+    others = [name for name in _formats_in(Path(folder)) if name != format]
+    if others:
+        raise ValueError(
+            f"'{folder}' holds features as {' and '.join(others)}; write {format} to a folder of "
+            "its own."
+        )
     return FORMATS[format].store(folder, half=half)
 
 
@@ -92,7 +98,7 @@ def load_folder(path: str | Path) -> Mapping[str, ImageFeatures]:
         raise FileNotFoundError(f"No features at '{path}'.")
     if path.is_file() and path.suffix == ".parquet":
         return ParquetFolder([path])
-    found = [name for name, format in FORMATS.items() if any(path.glob(format.pattern))]
+    found = _formats_in(path)
     if not found:
         raise ValueError(
             f"'{path}' holds no features; expected a .safetensors or .parquet file, a {STORE}, or "
@@ -104,3 +110,8 @@ def load_folder(path: str | Path) -> Mapping[str, ImageFeatures]:
             "its own."
         )
     return FORMATS[found[0]].read(path)
+
+
+def _formats_in(folder: Path) -> list[str]:
+    """Return the formats that there are features of in a folder."""
+    return [name for name, format in FORMATS.items() if any(folder.glob(format.pattern))]

@@ -20,14 +20,15 @@ from d2seg.features.store.parquet_table import import_pyarrow, make_table
 from d2seg.features.store.unfinished import move_when_complete, remove_unfinished_work
 
 IMAGES_PER_PART = 256
-FIRST_COLUMNS = 9
+FIRST_COLUMNS = 11
 
 
 class ParquetStore(FeatureStore):
     """``objects-00000.parquet``, ...: a row per object, a column per stage.
 
     The columns are ``image``, ``object`` (row i of the image's tensors), ``x1 y1 x2 y2`` (pixels of
-    the original image), ``class``, ``class_name``, ``score`` and, for each stage, a list of
+    the original image), ``class``, ``class_name``, ``score``, of annotated boxes ``annotation_id``
+    and ``annotation_class`` (the other three are the model's), and, for each stage, a list of
     numbers: stages of shape (N, C, S, S) are averaged over their cells to C numbers, others
     flattened. Further tensors ``instances.*`` are left out. A part is written after every 256
     images and on closing; an image without objects has no row, but is in its part's list of images.

@@ -34,13 +34,15 @@ def make_table(
 
     Returns:
         A pyarrow table of N rows: image, object, x1, y1, x2, y2 (pixels of the original image),
-        class, class_name, score, and a list of D numbers for each of ``vectors``.
+        class, class_name, score, annotation_id and annotation_class (of annotated boxes), and a
+        list of D numbers for each of ``vectors``.
     """
     pa, _ = import_pyarrow()
     boxes = tensors[BOXES].double() * pixels_per_input_pixel(description)
     number = len(boxes)
-    classes = tensors[CLASSES].tolist() if CLASSES in tensors else [None] * number
-    scores = tensors[SCORES].tolist() if SCORES in tensors else [None] * number
+    nothing, about = [None] * number, description["image"]
+    classes = tensors[CLASSES].tolist() if CLASSES in tensors else nothing
+    scores = tensors[SCORES].tolist() if SCORES in tensors else nothing
     columns = {
         "image": pa.array([image] * number, pa.string()),
         "object": pa.array(range(number), pa.int32()),
@@ -51,6 +53,8 @@ def make_table(
         "class": pa.array(classes, pa.int64()),
         "class_name": pa.array(_class_names(classes, description), pa.string()),
         "score": pa.array(scores, pa.float32()),
+        "annotation_id": pa.array(about.get("annotation_ids", nothing), pa.int64()),
+        "annotation_class": pa.array(about.get("annotation_classes", nothing), pa.string()),
     }
     fields = [pa.field(name, values.type) for name, values in columns.items()]
     for name, vector in vectors.items():

@@ -130,8 +130,12 @@ def test_places_without_features_are_named(tmp_path: Path) -> None:
 
 def test_a_folder_with_two_formats_is_named(tmp_path: Path, example: Example) -> None:
     for format in ("parquet", "zarr"):
-        with open_store(tmp_path, format) as store:
+        with open_store(tmp_path / format, format) as store:
             store.write("a", *example(1))
+    with pytest.raises(ValueError, match="holds features as zarr; write parquet to a folder of"):
+        open_store(tmp_path / "zarr", "parquet")
+    for path in (*(tmp_path / "parquet").iterdir(), *(tmp_path / "zarr").iterdir()):
+        path.rename(tmp_path / path.name)
     with pytest.raises(ValueError, match="holds features as zarr and parquet; keep each format"):
         load(tmp_path)
     assert list(load(tmp_path / "features.zarr")) == ["a"]

@@ -50,7 +50,7 @@ def test_a_killed_run_leaves_whole_images_and_is_completed(
     left = list(folder.glob(".*"))
     assert left or not end.startswith("fsync")  # else nothing was interrupted
     for part in folder.glob("*.parquet"):  # what DuckDB reads, hidden files too
-        assert parquet.read_table(part).num_columns == 10
+        assert parquet.read_table(part).num_columns == 12
     listed = check_whole(folder)
     in_flight = {"safetensors": 1, "zarr": 1, "parquet": 3}[format]
     assert len(listed & set(NAMES[: WRITER["SETTLED"]])) >= WRITER["SETTLED"] - in_flight

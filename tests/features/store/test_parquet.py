@@ -28,7 +28,7 @@ def test_a_row_per_object_in_pixels_of_the_original_image(tmp_path: Path, exampl
     table = parquet.read_table(tmp_path)
     assert table.column_names == [
         *("image", "object", "x1", "y1", "x2", "y2", "class", "class_name", "score"),
-        *("box_pooler", "box_head"),
+        *("annotation_id", "annotation_class", "box_pooler", "box_head"),
     ]
     row = table.to_pylist()[1]
     assert [row[name] for name in ("x1", "y1", "x2", "y2")] == [2, 4, 60, 80]
