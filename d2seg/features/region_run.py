@@ -46,7 +46,7 @@ class RegionRun(ImageRun):
         names += BOX_STAGES if BoxPart.is_in(heads) else ()
         for kind, (pooler, head, logits) in HEAD_STAGES.items():
             module = getattr(heads, f"{kind}_head", None)
-            if module is not None:
+            if module is not None and getattr(heads, f"{kind}_on", True):
                 names += [pooler] if _pooler(heads, kind) is not None else []
                 names += [head, logits] if hasattr(module, "layers") else [head]
         return names

@@ -342,6 +342,14 @@ def test_a_stage_the_model_lacks_is_unknown(cfg: CfgNode) -> None:
         FeatureExtractor(model, ["mask_pooler"])
 
 
+def test_a_head_that_is_switched_off_has_no_stages(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.roi_heads, "mask_on", False)
+    with pytest.raises(ValueError, match="Unknown stage 'mask_head'"):
+        FeatureExtractor(model, ["mask_head"])
+
+
 def test_wrong_arguments_are_named(model: nn.Module) -> None:
     with pytest.raises(TypeError, match="list of names, got the string 'backbone'"):
         FeatureExtractor(model, "backbone")
