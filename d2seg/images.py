@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from d2seg.framework import CfgNode, ResizeShortestEdge, read_image
 
@@ -52,7 +53,7 @@ def load_image(path: str | Path, channel_order: str = "BGR") -> np.ndarray:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not an image, or is damaged.
+        ValueError: The file is not an image, is damaged, or larger than Pillow opens.
     """
     path = Path(path)
     if not path.is_file():
@@ -63,6 +64,11 @@ def load_image(path: str | Path, channel_order: str = "BGR") -> np.ndarray:
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         raise ValueError(
             f"'{path}' cannot be read as an image (is it damaged or another kind of file?)."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"'{path}' is too large ({error}); cut it into parts, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     return np.ascontiguousarray(image)
 
@@ -76,11 +82,20 @@ def prepare_image(image: np.ndarray, cfg: CfgNode) -> dict[str, Any]:
 
     Returns:
         ``image``: (3, h, w) float32 tensor, 0..255; ``height``, ``width``: H and W.
+
+    Raises:
+        ValueError: The image is so thin that nothing would be left of it.
     """
     height, width = image.shape[:2]
     short_edge = cfg.INPUT.MIN_SIZE_TEST
     resize = ResizeShortestEdge([short_edge, short_edge], cfg.INPUT.MAX_SIZE_TEST)
-    resized = resize.get_transform(image).apply_image(image)
+    try:
+        resized = resize.get_transform(image).apply_image(image)
+    except ValueError as error:
+        raise ValueError(
+            f"An image of {width} x {height} pixels cannot be resized to a short edge of "
+            f"{short_edge}, at most {cfg.INPUT.MAX_SIZE_TEST} long ({error})."
+        ) from error
     tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).float()
     return {"image": tensor, "height": height, "width": width}
 

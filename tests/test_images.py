@@ -98,6 +98,15 @@ def test_load_image_names_a_truncated_file(tmp_path: Path, suffix: str) -> None:
         load_image(path)
 
 
+def test_load_image_names_one_that_pillow_takes_for_a_bomb(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_image(tmp_path / "large.png", (30, 40))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 500)
+    with pytest.raises(ValueError, match=r"large\.png' is too large .*1200 pixels.*cut it"):
+        load_image(path)
+
+
 def test_load_image_names_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No image file at '.*gone.png'"):
         load_image(tmp_path / "gone.png")
@@ -113,6 +122,12 @@ def test_prepare_image_scales_the_shorter_side() -> None:
     assert tuple(prepared["image"].shape) == (3, 27, 80)
     assert (prepared["height"], prepared["width"]) == (100, 300)
     assert prepared["image"].amax(dim=(1, 2)).tolist() == [0.0, 0.0, 255.0]
+
+
+def test_prepare_image_names_a_line() -> None:
+    cfg = get_cfg()
+    with pytest.raises(ValueError, match="image of 6000 x 1 pixels cannot be resized to a short"):
+        prepare_image(np.zeros((1, 6000, 3), np.uint8), cfg)
 
 
 def test_unique_stems_number_repeats_also_across_case() -> None:

@@ -113,7 +113,7 @@ def run(args: argparse.Namespace) -> int:
     with open_store(args.output, args.format or keys.FORMAT, half=args.half or keys.HALF) as store:
         store.check(extractor.describe())
         if args.resume:
-            check_resumable(writer, store)
+            check_resumable(writer, store, args.boxes)
         # A folder that pandas passes over when it reads the tables beside it.
         preview = Preview(args.output / "_preview") if args.preview else None
         with advancing(sources.total, "features") as advance:

@@ -7,12 +7,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2seg.features.hooks import copied
 from d2seg.features.image_run import PARTS, Features, ImageRun
 from d2seg.features.objects import GivenObjects, object_features
-from d2seg.features.stages import BOX_STAGES
 from d2seg.framework import Instances, ROIPooler
 
 POOLED_SIDE = 7
+SCORES = ("class_logits", "class_probs")
+SAME_BOX_PIXELS = 0.01
+"""What rounding may change in a box that is computed twice."""
 
 
 class DenseRun(ImageRun):
@@ -36,7 +39,7 @@ class DenseRun(ImageRun):
     def available_stages(cls, model: Any) -> list[str]:
         """List the stages that a model has by name; those of objects after ``instances``."""
         by_anchor = hasattr(model, "anchor_generator") and hasattr(model, "box2box_transform")
-        scores = ["class_logits", "class_probs"] if by_anchor else []
+        scores = SCORES if by_anchor else ()
         return [*super().available_stages(model), "instances", "box_pooler", *scores]
 
     @cached_property
@@ -45,9 +48,15 @@ class DenseRun(ImageRun):
         return self.run_part("predictions", lambda: self.model.head(self._levels))
 
     @cached_property
+    def _raw(self) -> Any:
+        """Logits and deltas as `predictions` has them before the model works on these in place."""
+        return copied(self.predictions[:2]) if self.wants(*SCORES) else None
+
+    @cached_property
     def objects(self) -> list[Instances]:
         """The objects whose rows are handed out, with ``pred_boxes`` and what else is known."""
         if self.given is None:
+            _ = self._raw
             found: list[Instances] = self.model.forward_inference(
                 self.images, self._levels, self.predictions
             )
@@ -64,7 +73,7 @@ class DenseRun(ImageRun):
             return [object_features(one) for one in self.objects]
         if stage == "box_pooler":
             return [{stage: tensor} for tensor in self._pooled()]
-        if stage in BOX_STAGES:
+        if stage in SCORES:
             return [{stage: tensor} for tensor in self._scores(stage)]
         return super().features(stage)
 
@@ -85,8 +94,8 @@ class DenseRun(ImageRun):
                 f"'{stage}' is of anchors in this model, so given boxes have none; leave boxes "
                 "away, or ask for other stages."
             )
-        logits = self._anchor_rows(self.predictions[0], self.model.num_classes)
-        deltas = self._anchor_rows(self.predictions[1], 4)
+        logits = self._anchor_rows(self._raw[0], self.model.num_classes)
+        deltas = self._anchor_rows(self._raw[1], 4)
         anchors = torch.cat([boxes.tensor for boxes in self.model.anchor_generator(self._levels)])
         chosen = []
         for index, found in enumerate(self.objects):
@@ -103,7 +112,9 @@ class DenseRun(ImageRun):
 
 
 def find_anchors(found: Instances, scores: Tensor, boxes: Tensor) -> Tensor:
-    """Find the anchor of each detection: that with its score and, among several, its box.
+    """Find the anchor of each detection: that with its box and, among several, nearest its score.
+
+    Its score alone would not do: that of FCOS is not a class probability.
 
     Args:
         found: N detections.
@@ -112,13 +123,21 @@ def find_anchors(found: Instances, scores: Tensor, boxes: Tensor) -> Tensor:
 
     Returns:
         (N,) int64.
+
+    Raises:
+        ValueError: A detection has no anchor's box: the model changes them in a way of its own.
     """
     rows = []
     for score, label, box in zip(
         found.scores, found.pred_classes, found.pred_boxes.tensor, strict=True
     ):
-        difference = (scores[:, label] - score).abs()
-        candidates = torch.nonzero(difference == difference.min())[:, 0]
-        nearest = (boxes[candidates] - box).abs().sum(dim=1).argmin()
-        rows.append(candidates[nearest])
+        distance = (boxes - box).abs().amax(dim=1)
+        nearest = distance.min()
+        if nearest > SAME_BOX_PIXELS:
+            raise ValueError(
+                "The detections of this model are not the boxes that its head predicts for "
+                "anchors, so that class scores have no rows for them; ask for other stages."
+            )
+        candidates = torch.nonzero(distance <= nearest + SAME_BOX_PIXELS)[:, 0]
+        rows.append(candidates[(scores[candidates, label] - score).abs().argmin()])
     return torch.stack(rows) if rows else torch.zeros(0, dtype=torch.int64, device=scores.device)

@@ -10,7 +10,13 @@ from torch import Tensor, nn
 
 from d2seg.features.dense_run import DenseRun
 from d2seg.features.hooks import capture, check_hookable
-from d2seg.features.image_run import Features, ImageRun, bottom_up_levels, bottom_up_path
+from d2seg.features.image_run import (
+    Features,
+    ImageRun,
+    bottom_up_levels,
+    bottom_up_path,
+    normalised_batch,
+)
 from d2seg.features.objects import GivenObjects, check_objects
 from d2seg.features.region_run import RegionRun
 from d2seg.features.stages import (
@@ -20,6 +26,7 @@ from d2seg.features.stages import (
     meaning_of,
     rows_of,
 )
+from d2seg.framework import Boxes, Instances
 
 _BLANK_SIDE = 128
 """Side of the blank image that shapes are learned from; maps of stride 128 have one cell of it."""
@@ -126,9 +133,8 @@ class FeatureExtractor:
 
     @cached_property
     def _described(self) -> dict[str, dict[str, Any]]:
-        blank = torch.zeros(len(self.model.pixel_mean), _BLANK_SIDE, _BLANK_SIDE)
         with _evaluating(self.model), torch.no_grad():
-            run = self._new_run([{"image": blank}], None)
+            run = self._new_run([_blank(self.model)], None)
             described: dict[str, dict[str, Any]] = {}
             for stage, features in self._stages_of(run):
                 padded = run.images.tensor.shape[-1]
@@ -140,14 +146,14 @@ class FeatureExtractor:
         rows = OBJECTS if self._is_of_objects(stage) else rows_of(stage)
         about: dict[str, Any] = {"shape": list(tensor.shape)}
         about["dtype"] = str(tensor.dtype).removeprefix("torch.")
-        about["meaning"] = meaning_of(name)
+        about["meaning"] = meaning_of(name, tensor.shape)
         if stage in self._paths:
             side = "input" if stage.endswith(":input") else "output"
             about["meaning"] = f"{side} of the module {stage.partition(':')[0]}"
         if rows is not None:
             about["rows"] = rows
             about["shape"][0] = "N" if rows == OBJECTS else "P"
-        elif tensor.dim() == 3:
+        elif tensor.dim() == 3 and tensor.shape[1] == tensor.shape[2]:  # as the blank image
             about["stride"] = _stride(self.model, name, padded // tensor.shape[-1])
             about["shape"][1:] = ["h", "w"]
         return about
@@ -161,9 +167,8 @@ class FeatureExtractor:
         within = [name for name in names if name.startswith("backbone.")]
         calls = dict.fromkeys(names, 0)
         if within:
-            blank = torch.zeros(len(self.model.pixel_mean), _BLANK_SIDE, _BLANK_SIDE)
             with _evaluating(self.model), torch.no_grad(), capture(self.model, within) as seen:
-                self.model.backbone(self.model.preprocess_image([{"image": blank}]).tensor)
+                self.model.backbone(normalised_batch(self.model, [_blank(self.model)]).tensor)
             calls.update({name: len(values) for name, values in seen.items()})
         return calls
 
@@ -206,12 +211,12 @@ def _kind_of(model: Any) -> type[ImageRun]:
     """Return what runs a model of this architecture.
 
     Raises:
-        TypeError: It has no backbone.
+        TypeError: It has no backbone, or no normalisation of images.
     """
-    if not all(hasattr(model, part) for part in ("preprocess_image", "backbone", "pixel_mean")):
+    if not all(hasattr(model, part) for part in ("backbone", "pixel_mean", "pixel_std")):
         raise TypeError(
-            "Features come from a model of d2seg or detectron2 (with preprocess_image, backbone "
-            f"and pixel_mean), got {type(model).__name__}."
+            "Features come from a model of d2seg or detectron2 (with backbone, pixel_mean and "
+            f"pixel_std), got {type(model).__name__}."
         )
     if hasattr(model, "roi_heads"):
         return RegionRun
@@ -226,9 +231,17 @@ def _model_input(item: Tensor | Mapping[str, Any]) -> dict[str, Any]:
             "Each image must be a (C, H, W) tensor or a dict with one under 'image', "
             f"got {type(item).__name__}."
         )
-    if tensor.dim() != 3:
+    if tensor.dim() != 3 or 0 in tensor.shape:
         raise ValueError(f"Each image must have shape (C, H, W), got {tuple(tensor.shape)}.")
     return inputs
+
+
+def _blank(model: Any) -> dict[str, Any]:
+    """Return an input without objects; with a proposal, for models that make none themselves."""
+    size = (_BLANK_SIDE, _BLANK_SIDE)
+    middle = Boxes(torch.tensor([[32.0, 32.0, 96.0, 96.0]]))
+    proposals = Instances(size, proposal_boxes=middle, objectness_logits=torch.ones(1))
+    return {"image": torch.zeros(len(model.pixel_mean), *size), "proposals": proposals}
 
 
 def _device_of(model: Any) -> torch.device:

@@ -42,14 +42,17 @@ def capture(
 
     Raises:
         ValueError: There is no such module; the message names the nearest.
-        TypeError: The model is scripted or compiled, so that hooks would be passed over.
+        TypeError: The model is scripted or compiled, so that hooks would be passed over, or
+            ``names`` is a single string.
     """
     check_hookable(model)
+    if isinstance(names, str):
+        raise TypeError(f"names must be a list of paths, got the string '{names}'.")
     modules = {name: find_module(model, name) for name in names}
     captured: Captured = {name: [] for name in names}
 
     def keep(name: str, value: Any) -> None:
-        captured[name].append(_copied(value) if copy else value)
+        captured[name].append(copied(value) if copy else value)
         if after_each is not None:
             after_each(captured)
 
@@ -149,14 +152,13 @@ def _add_hook(module: nn.Module, name: str, keep: Callable[[str, Any], None]) ->
     return module.register_forward_hook(after)
 
 
-def _copied(value: Any) -> Any:
+def copied(value: Any) -> Any:
     """Copy the tensors in nested tuples, lists and dicts."""
     if isinstance(value, Tensor):
         return value.clone()
     if isinstance(value, Mapping):
-        return {key: _copied(item) for key, item in value.items()}
+        return {key: copied(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return (
-            type(value)(_copied(item) for item in value) if type(value) in (list, tuple) else value
-        )
+        copies = [copied(item) for item in value]
+        return type(value)(*copies) if hasattr(value, "_fields") else type(value)(copies)
     return value

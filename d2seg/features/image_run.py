@@ -25,7 +25,7 @@ class ImageRun:
     """Runs the parts that all models have; each when it is first asked for, and once.
 
     Args:
-        model: With ``preprocess_image`` and ``backbone``.
+        model: With ``backbone``, ``pixel_mean`` and ``pixel_std``.
         inputs: For each image a dict with ``image`` (C, H, W).
         stages: All that will be asked for, in any order: names of stages and paths of modules.
         taps: The paths that are to be captured, and how often those in the backbone are called.
@@ -66,7 +66,7 @@ class ImageRun:
     @cached_property
     def images(self) -> ImageList:
         """The normalised, padded batch."""
-        return self.model.preprocess_image(self.inputs)
+        return normalised_batch(self.model, self.inputs)
 
     @cached_property
     def maps(self) -> Mapping[str, Tensor]:
@@ -189,7 +189,13 @@ class ImageRun:
         calls = self.captured[name]
         if not calls:
             raise ValueError(f"The module '{name}' is not called when the model runs.")
-        return _tensors(calls[0] if len(calls) == 1 else calls)
+        tensors = _tensors(calls[0] if len(calls) == 1 else calls)
+        if not tensors:
+            raise ValueError(
+                f"'{name}' handles no tensors but {type(calls[0]).__name__}; ask for a named stage "
+                "or for a module inside it."
+            )
+        return tensors
 
     def _divide(self, name: str, tensor: Tensor, part: str) -> list[Tensor]:
         counts = self.counts(part)
@@ -212,6 +218,19 @@ class ImageRun:
             )
         device = self.images.tensor.device
         return [one["proposals"].to(device) for one in self.inputs]
+
+
+def normalised_batch(model: Any, inputs: list[dict[str, Any]]) -> ImageList:
+    """Normalise and pad images; some models of detectron2 do so in ``forward`` alone."""
+    if hasattr(model, "preprocess_image"):
+        batch: ImageList = model.preprocess_image(inputs)
+        return batch
+    images = [one["image"].to(model.pixel_mean.device) for one in inputs]
+    return ImageList.from_tensors(
+        [(image - model.pixel_mean) / model.pixel_std for image in images],
+        model.backbone.size_divisibility,
+        padding_constraints=getattr(model.backbone, "padding_constraints", None),
+    )
 
 
 def bottom_up_levels(model: Any) -> Iterable[str]:

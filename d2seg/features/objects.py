@@ -22,6 +22,21 @@ class GivenObjects:
     boxes: list[Tensor]
     classes: list[Tensor] | None = None
 
+    def check_classes(self, number: int) -> None:
+        """Make sure that the classes are of a model with so many.
+
+        Raises:
+            ValueError: One is not; the message names image and object.
+        """
+        for index, classes in enumerate(self.classes or ()):
+            wrong = ((classes < 0) | (classes >= number)).nonzero()
+            if len(wrong):
+                row = int(wrong[0, 0])
+                raise ValueError(
+                    f"Class {row} of image {index} is {int(classes[row])}, but the model has the "
+                    f"classes 0 to {number - 1}."
+                )
+
     def instances(
         self, sizes: Sequence[tuple[int, int]], classes: list[Tensor] | None = None
     ) -> list[Instances]:
@@ -66,7 +81,8 @@ def check_objects(
 
     Raises:
         ValueError: Not one entry for each image, a wrong shape, a box that is not finite, has no
-            area or lies outside its image. The message names image and box.
+            area or lies outside its image, a class that is no whole number. The message names
+            image and box.
     """
     if len(boxes) != len(sizes):
         raise ValueError(f"boxes has {len(boxes)} entries for {len(sizes)} image(s).")
@@ -75,7 +91,7 @@ def check_objects(
         _check_boxes(index, tensor, size)
     if classes is None:
         return GivenObjects(tensors)
-    labels = [torch.as_tensor(item, dtype=torch.int64).to(device) for item in classes]
+    labels = [_class_tensor(index, item).to(device) for index, item in enumerate(classes)]
     if [len(item) for item in labels] != [len(item) for item in tensors]:
         raise ValueError(
             f"classes has {[len(item) for item in labels]} entries for the "
@@ -84,8 +100,25 @@ def check_objects(
     return GivenObjects(tensors, labels)
 
 
+def _class_tensor(index: int, item: Any) -> Tensor:
+    tensor = torch.as_tensor(item)
+    if tensor.numel() == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    if tensor.dim() != 1 or tensor.is_floating_point():
+        raise ValueError(
+            f"The classes of image {index} must be whole numbers (N,), found {tensor.dtype} "
+            f"{tuple(tensor.shape)}."
+        )
+    return tensor.to(torch.int64)
+
+
 def _box_tensor(index: int, item: Any) -> Tensor:
-    tensor = torch.as_tensor(getattr(item, "tensor", item), dtype=torch.float32)
+    try:
+        tensor = torch.as_tensor(getattr(item, "tensor", item), dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"The boxes of image {index} must be numbers of shape (N, 4): {error}."
+        ) from error
     if tensor.numel() == 0:
         return tensor.reshape(0, 4)
     if tensor.dim() != 2 or tensor.shape[1] != 4:

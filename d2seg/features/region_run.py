@@ -35,6 +35,8 @@ class RegionRun(ImageRun):
         self.heads = self.model.roi_heads
         self.given = given
         self.pool_again = pool_again
+        if given is not None:
+            self._check_given(given)
 
     @classmethod
     def available_stages(cls, model: Any) -> list[str]:
@@ -44,7 +46,7 @@ class RegionRun(ImageRun):
         names += BOX_STAGES if BoxPart.is_in(heads) else ()
         for kind, (pooler, head, logits) in HEAD_STAGES.items():
             module = getattr(heads, f"{kind}_head", None)
-            if module is not None:
+            if module is not None and getattr(heads, f"{kind}_on", True):
                 names += [pooler] if _pooler(heads, kind) is not None else []
                 names += [head, logits] if hasattr(module, "layers") else [head]
         return names
@@ -138,9 +140,15 @@ class RegionRun(ImageRun):
     def _object_counts(self) -> list[int]:
         return [len(one) for one in self.objects]
 
+    def _check_given(self, given: GivenObjects) -> None:
+        coding = getattr(getattr(self.heads, "box_predictor", None), "box2box_transform", None)
+        if len(getattr(coding, "weights", ())) == 5:
+            raise ValueError("This model judges rotated boxes, and boxes= takes upright ones.")
+        given.check_classes(self.heads.num_classes)
+
     def _must_judge(self) -> bool:
         """Tell whether given objects need the judgement of the box head."""
-        if self.wants("instances", "class_logits", "class_probs"):
+        if self.wants("instances", "class_logits", "class_probs") or self._wanted_paths("judged"):
             return True
         deeper = {name for _, *later in HEAD_STAGES.values() for name in later}
         by_class = self.wants(*deeper) or any(map(self._wanted_paths, HEAD_STAGES))
@@ -162,7 +170,7 @@ class RegionRun(ImageRun):
             return self.judged.of_objects(kept)
         if stage == "box_pooler":
             return list(self.pooled_in_objects.split(self._object_counts))
-        if self.given is not None and (self._must_judge() or self._wanted_paths("judged")):
+        if self.given is not None and self._must_judge():
             return self.judged.of_objects(self.judged.headed)
         headed = self.box_part.networks[-1](self.pooled_in_objects)
         return list(headed.split(self._object_counts))

@@ -64,16 +64,27 @@ def extract_all(
     return outcome
 
 
-def check_resumable(writer: FeatureWriter, store: FeatureStore) -> None:
+def check_resumable(writer: FeatureWriter, store: FeatureStore, with_boxes: bool = False) -> None:
     """Make sure that the features in a store were made the way those to come will be.
+
+    Args:
+        writer: Will extract them.
+        store: Where they go; it may be empty.
+        with_boxes: They will be of given boxes.
 
     Raises:
         ValueError: They were not; the message names what differs.
     """
-    stored = load_folder(store.folder)
-    description = next((stored[name][1] for name in sorted(store.complete())), None)
-    if description is None:
+    complete = store.complete()
+    if not complete:
         return
+    _, description = load_folder(store.folder)[min(complete)]
+    if ("annotation_ids" in description["image"]) != with_boxes:
+        there, now = ("annotated", "detected") if not with_boxes else ("detected", "annotated")
+        raise ValueError(
+            f"The features in '{store.folder}' are of {there} objects, now they would be of {now} "
+            "ones. Choose another output folder."
+        )
     for key in ("stages", "box_region", "model"):
         if description.get(key) != writer.about_run[key]:
             raise ValueError(
@@ -107,7 +118,7 @@ def _batches(
         else:
             try:
                 batch.ready.append(writer.prepare(source))
-            except (FileNotFoundError, ValueError) as error:
+            except (OSError, ValueError) as error:
                 outcome.failures.append((source.name, str(error)))
         if len(batch.ready) == size:
             yield batch

@@ -31,10 +31,10 @@ _MEANINGS = {
     "instances.proposal_boxes": "the region (N, 4) that the box head judged for each object",
     "box_pooler": "features pooled for the box head, of each object (N, C, S, S)",
     "box_head": "output of the box head for each object (N, D), or (N, C, s, s) in C4 models",
-    "class_logits": "logits of all classes for each object (N, K + 1), background last; of a "
-    "RetinaNet (N, K)",
+    "class_logits": "logits of all classes for each object (N, K + 1), background last; of "
+    "one-stage models (N, K)",
     "class_probs": "probabilities of all classes for each object (N, K + 1), background last; of "
-    "a RetinaNet (N, K)",
+    "one-stage models (N, K), of FCOS without the centerness that its scores have too",
     "mask_pooler": "features pooled inside the box of each object, for the mask head (N, C, S, S)",
     "mask_head": "mask probabilities of each object for its class, in its box (N, 1, M, M)",
     "mask_logits": "mask logits of each object for all classes, in its box (N, K or 1, M, M)",
@@ -46,15 +46,23 @@ _MEANINGS = {
 }
 
 
+_ROTATED = (
+    "rotated boxes (N, 5): centre x and y, width, height in pixels of the network input, and "
+    "degrees anticlockwise"
+)
+
+
 def check_stages(model: nn.Module, stages: Sequence[str], available: Iterable[str]) -> None:
     """Make sure that every stage is one of those available, or a module of the model.
 
     Raises:
-        TypeError: ``stages`` is a single string.
+        TypeError: ``stages`` is a single string, or not of strings.
         ValueError: There is none, or one is unknown; the message names the nearest valid ones.
     """
     if isinstance(stages, str):
         raise TypeError(f"stages must be a list of names, got the string '{stages}'.")
+    if not all(isinstance(stage, str) for stage in stages):
+        raise TypeError(f"stages must be a list of names, got {list(stages)}.")
     available = list(available)
     if not stages:
         raise ValueError(f"No stage was given; this model has: {', '.join(available)}.")
@@ -63,8 +71,10 @@ def check_stages(model: nn.Module, stages: Sequence[str], available: Iterable[st
             raise ValueError(_unknown(model, stage, available))
 
 
-def meaning_of(tensor_name: str) -> str:
+def meaning_of(tensor_name: str, shape: Sequence[int] = ()) -> str:
     """Say what a tensor of a named stage holds, e.g. ``backbone.p3`` or ``instances.scores``."""
+    if tensor_name.endswith("boxes") and list(shape[1:]) == [5]:
+        return _ROTATED
     stage = tensor_name.partition(".")[0]
     return _MEANINGS.get(tensor_name) or _MEANINGS.get(stage) or _MEANINGS["backbone"]
 

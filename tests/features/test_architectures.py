@@ -9,8 +9,13 @@ from torch import Tensor, nn
 from d2seg.core.modeling.roi_heads import Res5ROIHeads
 from d2seg.features import FeatureExtractor
 from d2seg.features.image_run import Features
-from d2seg.framework import Boxes, Instances
+from d2seg.features.store.object_rows import check_rows
+from d2seg.framework import Boxes, Instances, build_model
+from tests.core.modeling.test_fcos import fcos
+from tests.core.modeling.test_rotated import ROTATED
+from tests.core.modeling.test_vit import pyramid as vit_pyramid
 from tests.core.modeling.thin import thin_architecture
+from tests.core.projects.test_point_rend_masks import config as point_rend_config
 from tests.reference.cases import picture
 
 BOXES = ["box_pooler", "box_head", "class_logits", "class_probs"]
@@ -242,6 +247,7 @@ def test_precomputed_proposals_come_with_the_images(images: list[Tensor]) -> Non
     assert {tuple(row) for row in features["instances.proposal_boxes"].tolist()} <= known
     with pytest.raises(ValueError, match="PrecomputedProposals.* dict with 'proposals'"):
         extractor.extract(images)
+    assert extractor.describe()["box_head"]["shape"] == ["N", 64]
 
 
 def test_the_anchor_of_each_detection_is_its_own(images: list[Tensor]) -> None:
@@ -265,6 +271,119 @@ def test_the_anchor_of_each_detection_is_its_own(images: list[Tensor]) -> None:
         features["class_logits"].tolist(), features["instances.boxes"].tolist(), strict=True
     ):
         assert (*(round(v, 3) for v in row), *(round(v, 2) for v in box)) in found
+
+
+def test_the_points_of_fcos_are_found_by_their_boxes(images: list[Tensor]) -> None:
+    """Its scores are no class probabilities, so that they name no point."""
+    model = fcos(test_score_thresh=0.0).eval()
+    for parameter in model.head.parameters():
+        nn.init.normal_(parameter, std=0.1)
+    features = FeatureExtractor(model, ["backbone", "class_probs"]).extract(images[:1])[0]
+    with torch.no_grad():
+        levels = [features[f"backbone.{name}"][None] for name in model.head_in_features]
+        central = [level[0, 0].sigmoid() for level in model.head(levels)[2]]
+        deltas = [level[0].flatten(1).T for level in model.head(levels)[1]]
+    squares = torch.cat([one.tensor for one in model.anchor_generator(levels)])
+    boxes = model.box2box_transform.apply_deltas(torch.cat(deltas), squares)
+    nearest = torch.cdist(features["instances.boxes"], boxes, p=1).argmin(dim=1)
+    centerness = torch.cat([level.flatten() for level in central])[nearest]
+    chosen = features["class_probs"].gather(1, features["instances.classes"][:, None])[:, 0]
+    expected = (chosen * centerness).sqrt()
+    assert torch.allclose(features["instances.scores"], expected, atol=1e-5)
+
+
+def test_class_scores_survive_inference_in_place(
+    images: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = thin_architecture("retinanet")
+    expected = FeatureExtractor(model, ["class_logits"]).extract(images)
+    forward = model.forward_inference
+
+    def destroying(batch: Any, levels: Any, predictions: Any) -> Any:
+        found = forward(batch, levels, predictions)
+        for level in (*predictions[0], *predictions[1]):
+            level.zero_()
+        return found
+
+    monkeypatch.setattr(model, "forward_inference", destroying)
+    for found, wanted in zip(
+        FeatureExtractor(model, ["class_logits"]).extract(images), expected, strict=True
+    ):
+        assert torch.equal(found["class_logits"], wanted["class_logits"])
+
+
+def test_detections_that_are_no_anchors_boxes_are_named(
+    images: list[Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = thin_architecture("retinanet")
+    forward = model.forward_inference
+
+    def moved(*args: Any) -> Any:
+        found = forward(*args)
+        for one in found:
+            one.pred_boxes.tensor += 3
+        return found
+
+    monkeypatch.setattr(model, "forward_inference", moved)
+    with pytest.raises(ValueError, match="not the boxes that its head predicts"):
+        FeatureExtractor(model, ["class_logits"]).extract(images)
+
+
+def test_rotated_boxes_are_described_and_not_taken(images: list[Tensor]) -> None:
+    extractor = FeatureExtractor(thin_architecture("fpn", ROTATED), ["proposals", "box_head"])
+    described = extractor.describe()
+    for name in ("proposals.boxes", "instances.boxes", "instances.proposal_boxes"):
+        assert described[name]["shape"][1] == 5
+        assert "degrees" in described[name]["meaning"]
+    for features in extractor.extract(images):
+        assert len(features["box_head"]) == len(features["instances.boxes"]) > 0
+    with pytest.raises(ValueError, match="judges rotated boxes"):
+        extractor.extract(images, [[[4, 5, 60, 70]], []])
+    with pytest.raises(ValueError, match="Parquet has no columns for rotated boxes"):
+        check_rows(FeatureExtractor(extractor.model, ["box_head"]).describe())
+
+
+def test_point_rend_has_masks_without_a_pooler(images: list[Tensor]) -> None:
+    model = build_model(point_rend_config()).eval()
+    path = "roi_heads.mask_head.coarse_head"
+    extractor = FeatureExtractor(model, ["mask_head", path])
+    assert not {"mask_pooler", "mask_logits"} & set(extractor.available_stages)
+    boxes = [[[4.0, 5, 60, 70], [30, 20, 150, 90]], []]
+    first, second = extractor.extract(images, boxes)
+    assert first["mask_head"].shape == (2, 1, 224, 224)
+    assert first[path].shape == (2, 5, 7, 7)
+    assert second["mask_head"].shape == (0, 1, 224, 224)
+
+
+def test_what_has_channels_last_is_no_map() -> None:
+    model = thin_architecture("fpn")
+    model.backbone = vit_pyramid().eval()
+    described = FeatureExtractor(model, ["backbone.net.blocks.0", "p3"]).describe()
+    assert "stride" not in described["backbone.net.blocks.0"]
+    assert described["p3"]["shape"] == [24, "h", "w"]
+
+
+@pytest.mark.parametrize("family", ["semantic", "proposals"])
+def test_models_that_normalise_in_forward_alone(family: str, images: list[Tensor]) -> None:
+    """As SemanticSegmentor and ProposalNetwork of detectron2 do."""
+    model = thin_architecture(family)
+    expected = FeatureExtractor(model, STAGES[family]).extract(images)
+    bare = SimpleModel(model)
+    assert not hasattr(bare, "preprocess_image")
+    for found, wanted in zip(
+        FeatureExtractor(bare, STAGES[family]).extract(images), expected, strict=True
+    ):
+        assert all(torch.equal(found[name], wanted[name]) for name in wanted)
+
+
+class SimpleModel(nn.Module):
+    """The public attributes that another model has, and no method."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        for name, part in model.named_children():
+            self.add_module(name, part)
+        self.pixel_mean, self.pixel_std = model.pixel_mean, model.pixel_std
 
 
 class BareRes5Heads(Res5ROIHeads):

@@ -186,6 +186,31 @@ def test_resuming_skips_what_is_complete(
     assert "made with another 'stages': ['backbone.p6']" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("form", ["safetensors", "zarr", "parquet"])
+def test_resuming_may_be_the_first_run(image: Path, tmp_path: Path, form: str) -> None:
+    arguments = ["--input", image, "--stages", "box_head", "--output", tmp_path / "out"]
+    assert run(*arguments, "--format", form, "--resume") == 0
+    assert list(load(tmp_path / "out")) == [NAME]
+
+
+def test_resuming_after_a_kill_during_the_first_image(image: Path, tmp_path: Path) -> None:
+    arguments = ["--input", image, "--stages", "backbone.p6", "--output", tmp_path / "out"]
+    assert run(*arguments) == 0
+    (tmp_path / "out" / f"{NAME}.json").unlink()  # it appears after the tensors
+    assert run(*arguments, "--resume") == 0
+    assert list(load(tmp_path / "out")) == [NAME]
+
+
+def test_resuming_does_not_mix_detections_with_annotations(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stages = ["--stages", "box_pooler", "--output", tmp_path / "out"]
+    arguments = ["--input", COCO / "instances.json", *stages, "--resume"]
+    assert run(*arguments, "--boxes") == 0
+    assert run(*arguments) == 1
+    assert "are of annotated objects, now they would be of detected" in capsys.readouterr().err
+
+
 def test_the_preview_is_a_page(
     image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -199,6 +199,8 @@ def test_modules_out_of_reach_are_named(model: nn.Module, inputs: list[dict[str,
             FeatureExtractor(model, ["other"])
     finally:
         del model.other
+    with pytest.raises(ValueError, match="'proposal_generator' handles no tensors but tuple"):
+        FeatureExtractor(model, ["proposal_generator"]).extract(inputs)
     flat = FeatureExtractor(model, ["proposal_generator.anchor_generator.cell_anchors"])
     with pytest.raises(ValueError, match="cell_anchors. is not called"):
         flat.extract(inputs)
@@ -236,6 +238,7 @@ def test_boxes_of_all_kinds_are_taken(model: nn.Module, inputs: list[dict[str, A
         ([[], [[0, 0, 5, 5], [9, 3, 2, 8]]], r"Box 1 of image 1, \(9, 3, 2, 8\), has no area"),
         ([[[300, 0, 310, 5]], []], "Box 0 of image 0, .* lies outside its image of 256 x 160"),
         ([[[0, 0, float("nan"), 5]], []], "Box 0 of image 0, .* is not finite"),
+        ([None, []], r"boxes of image 0 must be numbers of shape \(N, 4\)"),
     ],
 )
 def test_impossible_boxes_are_named(
@@ -251,6 +254,10 @@ def test_classes_go_with_boxes(model: nn.Module, inputs: list[dict[str, Any]]) -
         extractor.extract(inputs, classes=[[0], [0]])
     with pytest.raises(ValueError, match=r"classes has \[1, 1\] entries for the \[1, 0\] boxes"):
         extractor.extract(inputs, [[[0, 0, 9, 9]], []], [[0], [0]])
+    with pytest.raises(ValueError, match="Class 0 of image 1 is -1, .* has the classes 0 to 0"):
+        extractor.extract(inputs, [[], [[0, 0, 9, 9]]], [[], [-1]])
+    with pytest.raises(ValueError, match=r"whole numbers \(N,\), found torch.float"):
+        extractor.extract(inputs, [[[0, 0, 9, 9]], []], [[0.7], []])
 
 
 def test_heads_that_select_for_themselves_are_named(
@@ -335,9 +342,19 @@ def test_a_stage_the_model_lacks_is_unknown(cfg: CfgNode) -> None:
         FeatureExtractor(model, ["mask_pooler"])
 
 
+def test_a_head_that_is_switched_off_has_no_stages(
+    model: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.roi_heads, "mask_on", False)
+    with pytest.raises(ValueError, match="Unknown stage 'mask_head'"):
+        FeatureExtractor(model, ["mask_head"])
+
+
 def test_wrong_arguments_are_named(model: nn.Module) -> None:
     with pytest.raises(TypeError, match="list of names, got the string 'backbone'"):
         FeatureExtractor(model, "backbone")
+    with pytest.raises(TypeError, match=r"list of names, got \[3\]"):
+        FeatureExtractor(model, [3])  # type: ignore[list-item]
     with pytest.raises(ValueError, match="No stage was given; this model has: backbone"):
         FeatureExtractor(model, [])
     with pytest.raises(TypeError, match="come from a model of d2seg .* got Linear"):
@@ -347,3 +364,14 @@ def test_wrong_arguments_are_named(model: nn.Module) -> None:
         extractor.extract([{"picture": Tensor()}])
     with pytest.raises(ValueError, match=r"shape \(C, H, W\), got \(8, 9\)"):
         extractor.extract([torch.zeros(8, 9)])
+    with pytest.raises(ValueError, match=r"shape \(C, H, W\), got \(3, 0, 9\)"):
+        extractor.extract([torch.zeros(3, 0, 9)])
+
+
+def test_a_path_is_captured_also_where_a_stage_needs_it_first(
+    model: nn.Module, inputs: list[dict[str, Any]]
+) -> None:
+    path = "roi_heads.box_pooler"
+    boxes = [[[10.0, 20, 60, 70], [30, 30, 45, 52]], []]
+    for features in FeatureExtractor(model, ["box_pooler", path]).extract(inputs, boxes):
+        assert torch.equal(features[path], features["box_pooler"])

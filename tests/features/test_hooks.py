@@ -82,6 +82,14 @@ def test_an_unknown_module_names_the_nearest() -> None:
         pass
 
 
+def test_a_single_string_is_no_list_of_names() -> None:
+    with (
+        pytest.raises(TypeError, match="list of paths, got the string 'first'"),
+        capture(Doubling(), "first"),
+    ):
+        pass
+
+
 def test_scripted_and_compiled_models_are_refused() -> None:
     scripted = torch.jit.script(nn.Sequential(nn.Linear(2, 2)))
     with pytest.raises(TypeError, match="The model is scripted, and hooks"), capture(scripted, []):

@@ -71,8 +71,8 @@ class KeptObjects:
         Args:
             image: Its index and its name.
             photo: Gives its pixels (H, W, 3) uint8 RGB; called only if a crop is needed.
-            tensors: Its features; without boxes, or without a tensor of a row per object, it has
-                no objects.
+            tensors: Its features; without upright boxes, or without a tensor of a row per object,
+                it has no objects.
             description: Says which tensors have a row per object, the ``network_size_hw`` of the
                 image, and the ``class_names``.
 
@@ -80,7 +80,7 @@ class KeptObjects:
             ValueError: There are not as many rows as boxes.
         """
         self.source = self.source or _vector_source(tensors, description.get("tensors", {}))
-        if self.source not in tensors or BOXES not in tensors:
+        if self.source not in tensors or BOXES not in tensors or tensors[BOXES].shape[1] != 4:
             return
         vectors = object_vectors(tensors[self.source])
         boxes = tensors[BOXES].detach().cpu()

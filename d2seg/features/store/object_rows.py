@@ -21,7 +21,7 @@ def check_rows(tensors: Mapping[str, Mapping[str, Any]]) -> None:
         tensors: Tensor names to their description.
 
     Raises:
-        ValueError: One has not, or is not of floating point, or there are no boxes.
+        ValueError: One has not, or is not of floating point, or there are no upright boxes.
     """
     for name, about in tensors.items():
         if name.startswith("instances."):
@@ -36,6 +36,10 @@ def check_rows(tensors: Mapping[str, Mapping[str, Any]]) -> None:
     if BOXES not in tensors:
         raise ValueError(
             f"Parquet needs '{BOXES}' to have a row per object; got: {', '.join(tensors) or '-'}."
+        )
+    if list(tensors[BOXES].get("shape", ()))[1:] == [5]:
+        raise ValueError(
+            "Parquet has no columns for rotated boxes; use the format safetensors or zarr."
         )
 
 

@@ -195,7 +195,7 @@ def test_features_of_a_model(tmp_path: Path, model: torch.nn.Module, cfg: CfgNod
     tensors = extractor.extract([model_input])[0]
     description = {
         "image": {"network_size_hw": list(model_input["image"].shape[1:])},
-        "tensors": extractor.describe(tensors),
+        "tensors": extractor.describe(),
     }
     preview = Preview(tmp_path)
     for name in ("one.png", "two.png"):
