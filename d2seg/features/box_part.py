@@ -160,4 +160,6 @@ def _split(rows: Tensor, boxes: list[Boxes]) -> list[Tensor]:
 
 
 def _same_boxes(one: Instances, other: Instances) -> bool:
-    return torch.equal(one.pred_boxes.tensor, other.pred_boxes.tensor)
+    boxes, expected = one.pred_boxes.tensor, other.pred_boxes.tensor
+    # A mean of stages may be rounded in another way than the model's own.
+    return boxes.shape == expected.shape and torch.allclose(boxes, expected, atol=1e-3)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from d2seg.features.dense_run import DenseRun
 from d2seg.features.hooks import capture, check_hookable
@@ -60,7 +61,8 @@ class FeatureExtractor:
     part twice.
 
     Args:
-        model: A model of d2seg.core or of detectron2; only public attributes are used.
+        model: A model of d2seg.core or of detectron2, alone or within ``DistributedDataParallel``;
+            only public attributes are used.
         stages: What to hand out.
         box_region: ``proposal``, or ``detection`` to run pooler and box head once more on the
             final boxes for ``box_pooler`` and ``box_head``.
@@ -71,6 +73,8 @@ class FeatureExtractor:
     """
 
     def __init__(self, model: Any, stages: Sequence[str], box_region: str = "proposal") -> None:
+        if isinstance(model, nn.DataParallel | DistributedDataParallel):
+            model = model.module
         check_hookable(model)
         self._kind = _kind_of(model)
         self.available_stages = self._kind.available_stages(model)

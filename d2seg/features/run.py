@@ -55,7 +55,7 @@ def extract_all(
         for one, (features, description) in zip(
             batch.ready, writer.extract(batch.ready), strict=True
         ):
-            store.write(one.source.name, features, description)
+            store.write(one.source.name, features, {**description, "half": store.half})
             outcome.written += 1
             if when_written is not None:
                 when_written(one, features, description)
@@ -85,12 +85,13 @@ def check_resumable(writer: FeatureWriter, store: FeatureStore, with_boxes: bool
             f"The features in '{store.folder}' are of {there} objects, now they would be of {now} "
             "ones. Choose another output folder."
         )
-    for key in ("stages", "box_region", "model"):
-        if description.get(key) != writer.about_run[key]:
+    expected = {**writer.about_run, "half": store.half}
+    for key in ("stages", "box_region", "model", "half"):
+        if description.get(key) != expected[key]:
             raise ValueError(
                 f"The features in '{store.folder}' were made with another '{key}': "
-                f"{description.get(key)}, now it is {writer.about_run[key]}. Resume with what they "
-                "were made with, or choose another output folder."
+                f"{description.get(key)}, now it is {expected[key]}. Resume with what they were "
+                "made with, or choose another output folder."
             )
 
 

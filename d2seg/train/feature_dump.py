@@ -1,5 +1,6 @@
 """Features of chosen images while a model learns, to watch them evolve."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ from d2seg.features.image_run import Features
 from d2seg.features.pictures import channels_to_rgb, enlarge_cells
 from d2seg.framework import CfgNode, HookBase
 from d2seg.images import find_images, load_image, unique_stems
+from d2seg.inputs import Source
+
+logger = logging.getLogger(__name__)
 
 PICTURE_PIXELS = 128
 """Shorter side of the pictures of maps in TensorBoard."""
@@ -36,10 +40,10 @@ class FeatureDumpHook(HookBase):
         self._images = find_images(cfg.FEATURES.DUMP_IMAGES)
         for image in self._images:
             load_image(image)  # one that cannot be read is told before the training
-        plain = model.module if hasattr(model, "module") else model
-        extractor = FeatureExtractor(plain, cfg.FEATURES.STAGES, cfg.FEATURES.BOX_REGION)
-        extractor.describe()
+        extractor = FeatureExtractor(model, cfg.FEATURES.STAGES, cfg.FEATURES.BOX_REGION)
         self._writer = FeatureWriter(extractor, cfg, f"{cfg.OUTPUT_DIR}/config.yaml")
+        first = self._images[0]
+        self._writer.extract([self._writer.prepare(Source(first.name, first))])
         self._period = cfg.FEATURES.DUMP_PERIOD
         self._folder = Path(folder)
 
@@ -56,6 +60,7 @@ class FeatureDumpHook(HookBase):
             file = folder / f"{stem}.safetensors"
             features = self._writer.write(image, file, {"iteration": iteration})
             self._show(stem, features)
+        logger.info("Wrote the features of %d image(s) to %s", len(self._images), folder)
 
     def _show(self, stem: str, features: Features) -> None:
         declared = self._writer.extractor.describe()

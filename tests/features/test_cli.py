@@ -150,7 +150,8 @@ def test_annotated_boxes_take_the_place_of_detections(tmp_path: Path) -> None:
     about = description["image"]
     scale = about["network_size_hw"][1] / image["width"]
     assert about["annotation_ids"] == [one["id"] for one in objects]
-    assert len(about["annotation_classes"]) == len(tensors["box_pooler"]) == len(objects)
+    assert about["annotation_classes"] == ["teddy bear"] * len(objects)
+    assert len(tensors["box_pooler"]) == len(objects)
     left_top = torch.tensor([one["bbox"][:2] for one in objects]) * scale
     assert torch.allclose(tensors["instances.boxes"][:, :2], left_top, atol=0.5)
     assert "instances.scores" not in tensors
@@ -184,6 +185,8 @@ def test_resuming_skips_what_is_complete(
     assert len(load(output)) == 2
     assert run("--stages", "backbone.p5", *arguments[2:], image, "--resume") == 1
     assert "made with another 'stages': ['backbone.p6']" in capsys.readouterr().err
+    assert run(*arguments, image, "--resume", "--half") == 1
+    assert "made with another 'half': False" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("form", ["safetensors", "zarr", "parquet"])

@@ -222,6 +222,12 @@ def test_gradients_reach_weights_and_images(model: nn.Module, inputs: list[dict[
     assert torch.is_grad_enabled()
 
 
+def test_a_model_may_be_wrapped(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
+    wrapped = FeatureExtractor(nn.DataParallel(model), ["backbone.p3"]).extract(inputs[:1])[0]
+    plain = FeatureExtractor(model, ["backbone.p3"]).extract(inputs[:1])[0]
+    assert torch.equal(wrapped["backbone.p3"], plain["backbone.p3"])
+
+
 def test_boxes_of_all_kinds_are_taken(model: nn.Module, inputs: list[dict[str, Any]]) -> None:
     extractor = FeatureExtractor(model, ["box_pooler"])
     boxes = [[10.0, 20, 60, 70], [30, 30, 45, 52]]
