@@ -7,9 +7,6 @@ from setuptools import find_packages, setup
 
 ROOT = Path(__file__).resolve().parent
 
-FEATURES = ['zarr>=3; python_version >= "3.11"', "pyarrow"]
-"""What formats of features need; zarr 3 has no release for Python 3.10."""
-
 
 def read_version() -> str:
     """Return ``__version__`` of the package without importing it."""
@@ -53,17 +50,18 @@ setup(
         "jinja2",
     ],
     extras_require={
-        "features": FEATURES,
+        # zarr 3 has no release for Python 3.10.
+        "features": ["zarr>=3; python_version >= '3.11'", "pyarrow"],
         "train": ["faster-coco-eval", "tensorboard"],
         "video": ["av>=14"],
         "dev": [
             "av",
-            *FEATURES,
             "build",
             "hypothesis",
             "import-linter",
             "mypy",
             "omegaconf",
+            "pyarrow",
             "pytest",
             "pytest-xdist",
             "ruff",
@@ -71,6 +69,7 @@ setup(
             "scipy",
             "setuptools>=70.1",
             "types-PyYAML",
+            "zarr>=3; python_version >= '3.11'",
         ],
     },
     entry_points={"console_scripts": ["d2seg = d2seg.cli:main"]},
