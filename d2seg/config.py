@@ -11,7 +11,9 @@ def add_d2seg_config(cfg: CfgNode) -> None:
     """Add the plugin's own keys to ``cfg``; keys it already has keep their values."""
     _add_section(cfg, "FEATURES", _FEATURES)
     # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
-    _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
+    # WEIGHTS is how it stores them (fp32, half, int8); OPTIMIZE prepacks them for XNNPACK.
+    export = {"ATEN_ONLY": True, "INPUT_ORDER": "", "WEIGHTS": "fp32", "OPTIMIZE": False}
+    _add_section(cfg, "EXPORT", export)
     # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
     _add_section(cfg, "DATALOADER", {"RANDOM_SUBSET_RATIO": 1.0})  # of RandomSubsetTrainingSampler
     _add_section(cfg, "DATASETS", {"REGISTER": CfgNode(new_allowed=True)})

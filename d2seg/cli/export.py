@@ -3,8 +3,12 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from d2seg.cli.arguments import add_config_file, add_overrides
+
+if TYPE_CHECKING:
+    from d2seg.export import ModelDescription
 
 EPILOG = """\
 what comes:
@@ -41,6 +45,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="order of the input's channels (default: EXPORT.INPUT_ORDER, or INPUT.FORMAT)",
     )
     parser.add_argument(
+        "--weights",
+        choices=["fp32", "half", "int8"],
+        help="how the file stores weights: half and int8 make it half and a quarter as large, and "
+        "are turned into floats where they are used (default: EXPORT.WEIGHTS, fp32)",
+    )
+    parser.add_argument(
+        "--optimize",
+        action=argparse.BooleanOptionalAction,
+        help="prepack the weights for XNNPACK; the file then loads only where XNNPACK is: on "
+        "phones, and in torch before 2.13 (default: EXPORT.OPTIMIZE, no)",
+    )
+    parser.add_argument(
         "--images",
         nargs="+",
         metavar="PATH",
@@ -68,8 +84,20 @@ def run(args: argparse.Namespace) -> int:
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
     aten_only = cfg.EXPORT.ATEN_ONLY if args.ops is None else args.ops == "aten"
     order = args.input_order or cfg.EXPORT.INPUT_ORDER
+    weights = args.weights or cfg.EXPORT.WEIGHTS
+    optimize = cfg.EXPORT.OPTIMIZE if args.optimize is None else args.optimize
     try:
-        report = export_model(model, cfg, args.output, args.format, aten_only, order, args.images)
+        report = export_model(
+            model,
+            cfg,
+            args.output,
+            args.format,
+            aten_only,
+            order,
+            args.images,
+            weights=weights,
+            optimize=optimize,
+        )
     except ParityError as error:
         print(error.report.table())
         raise
@@ -79,7 +107,10 @@ def run(args: argparse.Namespace) -> int:
         f"{path}: {facts.megabytes:.1f} MB, {len(facts.operators)} operators "
         f"({description.operators}), bytecode version {facts.bytecode_version}"
     )
-    print(f"input: {description.input_order}, raw values 0..255; not optimised for a processor")
+    print(
+        f"input: {description.input_order}, raw values 0..255; weights: {description.weights}, "
+        f"{_preparation(description, optimize)}"
+    )
     print("the file in the lite interpreter against the model, largest differences of each image:")
     print(report.table())
     if report.found_nothing:
@@ -89,3 +120,11 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
     return 0
+
+
+def _preparation(description: "ModelDescription", wanted: bool) -> str:
+    if description.optimized_for:
+        return "prepacked for XNNPACK: does not load into torch 2.13 or newer"
+    if wanted:
+        return "not optimised for a processor, because this torch has no XNNPACK"
+    return "not optimised for a processor"

@@ -15,8 +15,10 @@ from d2seg.export.description import (
     read_description,
 )
 from d2seg.export.images import verification_images
-from d2seg.export.parity import ParityError, ParityReport, compare_file
-from d2seg.export.torchscript import inspect_file, load_lite, save_torchscript
+from d2seg.export.parity import ParityError, ParityReport
+from d2seg.export.torchscript import has_xnnpack, inspect_file, load_lite, save_torchscript
+from d2seg.export.verify import verify_file
+from d2seg.export.weights import check_weights, reduce_weights
 from d2seg.framework import CfgNode
 
 __all__ = [
@@ -42,6 +44,8 @@ def export_model(
     aten_only: bool = True,
     input_order: str | None = None,
     images: Sequence[str | Path] | None = None,
+    weights: str = "fp32",
+    optimize: bool = False,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
 
@@ -58,24 +62,54 @@ def export_model(
         input_order: Order of the channels the file takes, ``RGB`` or ``BGR``; by default
             ``INPUT.FORMAT``.
         images: Files, folders or patterns to compare on; by default images of this package.
+        weights: How the file stores the weights of convolutions and linear layers: ``fp32``,
+            ``half`` (half the size) or ``int8`` (a quarter).
+        optimize: Prepack the weights for XNNPACK. The file then loads only where that is: on
+            phones, and in torch before 2.13. A torch without it writes the portable file.
 
     Returns:
         How the file compares with the model, image by image.
 
     Raises:
-        ValueError: The format or the order is unknown, or the model is of another family.
+        ValueError: The format, the order or the weights are unknown, options do not go together, or
+            the model is of another family.
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
-    if format not in FILE_NAMES:
-        raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
+    check_options(format, weights, optimize)
+    target = Path(output_dir) / FILE_NAMES[format]
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"'{target}' is a folder, but the exported file goes there; name another output folder."
+        )
     order = input_order or cfg.INPUT.FORMAT
     eager = copy.deepcopy(model).eval().cpu()
     deployable = DeployableRCNN(eager, aten_only=aten_only, input_order=order)
     tensors = verification_images(cfg, images)
-    description = describe(cfg, format, aten_only, order)
-    with replace_when_complete(Path(output_dir) / FILE_NAMES[format]) as path:
-        save_torchscript(deployable, path, {DESCRIPTION_NAME: description.to_json()})
-        report = compare_file(eager, load_lite(path), tensors, flip=needs_flip(eager, order))
-        if not report.passed:
-            raise ParityError(report)
+    stored = reduce_weights(deployable, weights)
+    optimize = optimize and has_xnnpack()
+    description = describe(
+        cfg, format, aten_only, order, weights, "xnnpack" if optimize else "", eager
+    )
+    with replace_when_complete(target) as path:
+        texts = {DESCRIPTION_NAME: description.to_json()}
+        save_torchscript(stored, path, texts, optimize)
+        flip = needs_flip(eager, order)
+        report = verify_file(eager, deployable, stored, load_lite(path), tensors, flip, weights)
     return report
+
+
+def check_options(format: str, weights: str, optimize: bool) -> None:
+    """Refuse options of an export that do not exist or do not go together.
+
+    Raises:
+        ValueError: Says which.
+    """
+    if format not in FILE_NAMES:
+        raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
+    check_weights(weights)
+    if optimize and format != "ptl":
+        raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
+    if optimize and weights != "fp32":
+        raise ValueError(
+            f"optimize prepacks float32 weights, but weights is '{weights}'; choose one of the two."
+        )

@@ -8,26 +8,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from d2seg.export.tolerances import TOLERANCES, Tolerances
 from d2seg.export.torchscript import RunFile
 
-BOX_TOLERANCE = 0.05
-"""Pixels by which a box coordinate may differ, for boxes within 100 px; in proportion beyond.
-
-Runtimes add the same numbers in another order, which moves boxes by about 0.01 px."""
-
-SCORE_TOLERANCE = 2e-3
-"""By which a score may differ; float noise is below 0.001."""
-
-MASK_TOLERANCE = 5e-3
-"""By which any probability of a mask may differ; float noise is below 0.002."""
-
-MATCHED_SHARE = 0.98
-"""Share of either side's detections that need a partner: near ties in NMS, and scores at the
-threshold, may flip under float noise."""
-
-HIGH_SCORE = 0.5
-"""From this score on every detection needs a partner, unless it is at the end of a full list, where
-noise in the last score decides which detection stays."""
+FULL = TOLERANCES["fp32"]
 
 
 class Detections(NamedTuple):
@@ -60,6 +44,7 @@ class ImageParity:
         mask_difference: Largest difference of a mask probability.
         highest_unmatched: Highest score of a detection without a partner that is not at the end of
             the list; 0 if there is none.
+        tolerances: What counts as the same.
     """
 
     size_hw: tuple[int, int]
@@ -70,12 +55,13 @@ class ImageParity:
     score_difference: float
     mask_difference: float
     highest_unmatched: float
+    tolerances: Tolerances = FULL
 
     @property
     def passed(self) -> bool:
         """Whether the file finds the same objects."""
-        enough = self.num_matched >= MATCHED_SHARE * max(self.num_eager, self.num_file)
-        return enough and self.highest_unmatched < HIGH_SCORE
+        most = max(self.num_eager, self.num_file)
+        return self.tolerances.accept(most, self.num_matched, self.highest_unmatched)
 
 
 @dataclass(frozen=True)
@@ -133,7 +119,13 @@ class ParityError(ValueError):
         self.report = report
 
 
-def compare_file(model: Any, run: RunFile, images: Sequence[Tensor], flip: bool) -> ParityReport:
+def compare_file(
+    model: Any,
+    run: RunFile,
+    images: Sequence[Tensor],
+    flip: bool,
+    tolerances: Tolerances = FULL,
+) -> ParityReport:
     """Run a file and the eager model on images.
 
     Args:
@@ -141,13 +133,15 @@ def compare_file(model: Any, run: RunFile, images: Sequence[Tensor], flip: bool)
         run: The file, loaded in its own runtime.
         images: Each (3, H, W) float, raw pixels in the order of the model.
         flip: Whether the file takes the channels in the reverse order.
+        tolerances: What counts as the same.
     """
     rows = []
     for image in images:
         boxes, classes, masks, scores, _ = run(image.flip(0) if flip else image)
         found = Detections(boxes, classes, masks, scores)
         size_hw = (image.shape[1], image.shape[2])
-        rows.append(compare_detections(size_hw, detect_eagerly(model, image), found))
+        eager = detect_eagerly(model, image)
+        rows.append(compare_detections(size_hw, eager, found, tolerances))
     return ParityReport(rows)
 
 
@@ -159,7 +153,10 @@ def detect_eagerly(model: Any, image: Tensor) -> Detections:
 
 
 def compare_detections(
-    size_hw: tuple[int, int], eager: Detections, found: Detections
+    size_hw: tuple[int, int],
+    eager: Detections,
+    found: Detections,
+    tolerances: Tolerances = FULL,
 ) -> ImageParity:
     """Pair the detections of both sides, whatever their order, and measure the pairs.
 
@@ -167,19 +164,20 @@ def compare_detections(
         size_hw: Height and width of the image, for the report.
         eager: What the eager model found.
         found: What the file found.
+        tolerances: What counts as the same.
     """
     pairs = _pair_up(eager, found)
     first, second = pairs[:, 0], pairs[:, 1]
     boxes = (eager.boxes[first] - found.boxes[second]).abs().amax(dim=1)
     scores = (eager.scores[first] - found.scores[second]).abs()
     masks = (eager.masks[first] - found.masks[second]).abs().flatten(1).amax(dim=1)
-    box_limit = BOX_TOLERANCE * (eager.boxes[first].abs().amax(dim=1) / 100).clamp(min=1)
+    box_limit = tolerances.box * (eager.boxes[first].abs().amax(dim=1) / 100).clamp(min=1)
     # Written so that a NaN on one side counts as a difference.
-    same = (boxes <= box_limit) & (scores <= SCORE_TOLERANCE) & (masks <= MASK_TOLERANCE)
+    same = (boxes <= box_limit) & (scores <= tolerances.score) & (masks <= tolerances.mask)
     unmatched = torch.cat(
         [
-            _above_weakest(_without(eager.scores, first[same]), found.scores),
-            _above_weakest(_without(found.scores, second[same]), eager.scores),
+            _above_weakest(_without(eager.scores, first[same]), found.scores, tolerances.score),
+            _above_weakest(_without(found.scores, second[same]), eager.scores, tolerances.score),
         ]
     )
     return ImageParity(
@@ -191,6 +189,7 @@ def compare_detections(
         _largest(scores),
         _largest(masks),
         _largest(unmatched),
+        tolerances,
     )
 
 
@@ -219,8 +218,8 @@ def _without(values: Tensor, rows: Tensor) -> Tensor:
     return values[kept]
 
 
-def _above_weakest(scores: Tensor, others: Tensor) -> Tensor:
-    return scores[scores > others.min() + SCORE_TOLERANCE] if len(others) else scores
+def _above_weakest(scores: Tensor, others: Tensor, tolerance: float) -> Tensor:
+    return scores[scores > others.min() + tolerance] if len(others) else scores
 
 
 def _largest(values: Tensor) -> float:

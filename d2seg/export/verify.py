@@ -1,0 +1,75 @@
+"""The checks that a file passes before it is kept."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from d2seg.export.parity import ParityError, ParityReport, compare_file
+from d2seg.export.tolerances import TOLERANCES
+from d2seg.export.torchscript import RunFile
+
+SAME_ABSOLUTE, SAME_RELATIVE = 1e-3, 1e-4
+"""By which the numbers of a file may differ from those of the module it was written from."""
+
+
+def verify_file(
+    model: Any,
+    deployable: RunFile,
+    stored: RunFile,
+    run: RunFile,
+    images: Sequence[Tensor],
+    flip: bool,
+    weights: str,
+) -> ParityReport:
+    """Compare a file with the model it came from.
+
+    With float32 weights the file must find what the model finds, within float noise. Rounded
+    weights change some detections, so three things are asked that together leave room for rounding
+    and for nothing else:
+
+    1. before rounding, the module finds what the model finds, within float noise;
+    2. the file gives what the module with rounded weights gives, number for number;
+    3. the file finds what the model finds, within :data:`d2seg.export.tolerances.TOLERANCES`.
+
+    Args:
+        model: The eager model, in eval mode.
+        deployable: The module made from it, weights in float32.
+        stored: The module that was written; ``deployable`` for ``fp32``.
+        run: The file, loaded in its own runtime.
+        images: Each (3, H, W) float, raw pixels in the order of the model.
+        flip: Whether the file takes the channels in the reverse order.
+        weights: How the file stores them, see :data:`d2seg.export.weights.WEIGHTS`.
+
+    Returns:
+        The comparison of the file with the model, passed.
+
+    Raises:
+        ParityError: The module or the file finds other objects than the model.
+        ValueError: The file gives other numbers than the module it was written from.
+    """
+    if weights != "fp32":
+        _require_passed(compare_file(model, deployable, images, flip))
+        for image in images:
+            _require_same(stored, run, image.flip(0) if flip else image)
+    return _require_passed(compare_file(model, run, images, flip, TOLERANCES[weights]))
+
+
+def _require_passed(report: ParityReport) -> ParityReport:
+    if not report.passed:
+        raise ParityError(report)
+    return report
+
+
+def _require_same(stored: RunFile, run: RunFile, image: Tensor) -> None:
+    with torch.inference_mode():
+        expected, found = stored(image), run(image)
+    for first, second in zip(expected, found, strict=True):
+        if first.shape != second.shape or not torch.allclose(
+            first, second, rtol=SAME_RELATIVE, atol=SAME_ABSOLUTE
+        ):
+            raise ValueError(
+                "The exported file does not compute what the module it was written from computes "
+                f"on an image of {image.shape[1]}x{image.shape[2]} pixels, so it was not kept."
+            )
