@@ -86,9 +86,10 @@ class HalfWeight(nn.Module):
         super().__init__()
         self.register_buffer("stored", weight.detach().to(torch.float16))
         if not bool(self.stored.isfinite().all()):
+            largest = float(weight.detach().abs().max())
             raise ValueError(
-                f"A weight of {float(weight.detach().abs().max()):g} does not fit float16, which ends at "
-                "65504; export with weights 'fp32' or 'int8'."
+                f"A weight of {largest:g} does not fit float16, which ends at 65504; export with "
+                "weights 'fp32' or 'int8'."
             )
 
     def forward(self, like: Tensor) -> Tensor:
