@@ -42,7 +42,9 @@ def main() -> None:
     """Print the table."""
     version = torch.__version__.partition("+")[0]
     oldest, newest = bytecode_versions()
-    print(f"# torch {version}, made by tools/operator_table.py. Each line: a name, and its overloads")
+    print(
+        f"# torch {version}, made by tools/operator_table.py. Each line: a name, and its overloads"
+    )
     print("# with the number of their arguments; the overload without a name begins with the /.")
     print(f"bytecode {oldest} {newest}")
     print(f"xnnpack {int(torch._C._is_xnnpack_enabled())}")

@@ -1,12 +1,11 @@
 """The checks that a file passes before it is kept."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from d2seg.export.parity import ParityError, ParityReport, compare_file
+from d2seg.export.parity import ParityError, ParityReport
 from d2seg.export.tolerances import TOLERANCES
 from d2seg.export.torchscript import RunFile
 
@@ -15,12 +14,11 @@ SAME_ABSOLUTE, SAME_RELATIVE = 1e-3, 1e-4
 
 
 def verify_file(
-    model: Any,
+    compare: Callable[..., ParityReport],
     deployable: RunFile,
     stored: RunFile,
     run: RunFile,
-    images: Sequence[Tensor],
-    flip: bool,
+    inputs: Sequence[Tensor],
     weights: str,
 ) -> ParityReport:
     """Compare a file with the model it came from.
@@ -34,12 +32,12 @@ def verify_file(
     3. the file finds what the model finds, within :data:`d2seg.export.tolerances.TOLERANCES`.
 
     Args:
-        model: The eager model, in eval mode.
+        compare: :func:`d2seg.export.parity.compare_file` with the model and the images; takes
+            ``run`` and ``tolerances``.
         deployable: The module made from it, weights in float32.
         stored: The module that was written; ``deployable`` for ``fp32``.
         run: The file, loaded in its own runtime.
-        images: Each (3, H, W) float, raw pixels in the order of the model.
-        flip: Whether the file takes the channels in the reverse order.
+        inputs: The images as the file takes them, each (3, H, W) float, raw pixels.
         weights: How the file stores them, see :data:`d2seg.export.weights.WEIGHTS`.
 
     Returns:
@@ -50,10 +48,10 @@ def verify_file(
         ValueError: The file gives other numbers than the module it was written from.
     """
     if weights != "fp32":
-        _require_passed(compare_file(model, deployable, images, flip))
-        for image in images:
-            _require_same(stored, run, image.flip(0) if flip else image)
-    return _require_passed(compare_file(model, run, images, flip, TOLERANCES[weights]))
+        _require_passed(compare(run=deployable, tolerances=TOLERANCES["fp32"]))
+        for image in inputs:
+            _require_same(stored, run, image)
+    return _require_passed(compare(run=run, tolerances=TOLERANCES[weights]))
 
 
 def _require_passed(report: ParityReport) -> ParityReport:

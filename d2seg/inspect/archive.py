@@ -58,8 +58,17 @@ def read_archive(path: str | os.PathLike[str]) -> ArchiveContents:
             return _read_open(archive, name)
     except zipfile.BadZipFile as error:
         raise UnreadableFileError(why_not_a_zip(path)) from error
-    except (pickle.UnpicklingError, EOFError, IndexError, KeyError, TypeError, AttributeError) as error:
-        raise UnreadableFileError(f"'{name}' is damaged: its instructions end too early.") from error
+    except (
+        pickle.UnpicklingError,
+        EOFError,
+        IndexError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise UnreadableFileError(
+            f"'{name}' is damaged: its instructions end too early."
+        ) from error
 
 
 def why_not_a_zip(path: str | os.PathLike[str]) -> str:
@@ -70,7 +79,9 @@ def why_not_a_zip(path: str | os.PathLike[str]) -> str:
     if not head:
         return f"'{name}' is empty."
     if head.startswith(b"PK\x03\x04"):
-        return f"'{name}' is truncated: it begins like a .ptl and its end is missing; copy it again."
+        return (
+            f"'{name}' is truncated: it begins like a .ptl and its end is missing; copy it again."
+        )
     if head[4:8] == b"ET12":
         return f"'{name}' is a file of ExecuTorch (.pte), not a .ptl."
     return f"'{name}' is not a .ptl: it is no zip archive, which every TorchScript file is."

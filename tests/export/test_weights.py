@@ -1,7 +1,9 @@
 """Weights stored with fewer bits, alone and in files."""
 
+import re
 import zipfile
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 from d2seg import cli
 from d2seg.export import ParityError, export_model, inspect_file, read_description
 from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.parity import compare_file
 from d2seg.export.torchscript import load_lite, save_torchscript
 from d2seg.export.verify import verify_file
 from d2seg.export.weights import reduce_weights
@@ -126,7 +129,7 @@ def test_freezing_does_not_restore_them(weights: str, share: float, tmp_path: Pa
 @pytest.fixture
 def few_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """Compare on pictures where the thin model is sure of what it finds."""
-    monkeypatch.setattr("d2seg.export.verification_images", lambda *_: pictures())
+    monkeypatch.setattr("d2seg.export.verification_images", lambda *_, **__: pictures())
 
 
 @pytest.mark.usefixtures("few_images")
@@ -156,14 +159,15 @@ def test_rounding_hides_no_other_difference(part: str, weights: str) -> None:
     def shifted(run: Any) -> Any:
         return lambda image: shift(run(image))
 
-    passing = (model, module, stored, stored, pictures(), False, weights)
-    assert verify_file(*passing).passed
+    compare = partial(compare_file, model, images=pictures(), flip=False)
+    rest = (pictures(), weights)
+    assert verify_file(compare, module, stored, stored, *rest).passed
     if part == "module":
         with pytest.raises(ParityError, match="finds other objects than the model in 3 of 3"):
-            verify_file(model, shifted(module), shifted(stored), shifted(stored), *passing[4:])
+            verify_file(compare, shifted(module), shifted(stored), shifted(stored), *rest)
     else:
         with pytest.raises(ValueError, match="does not compute what the module it was written"):
-            verify_file(model, module, stored, shifted(stored), *passing[4:])
+            verify_file(compare, module, stored, shifted(stored), *rest)
 
 
 @pytest.mark.usefixtures("few_images")
@@ -212,7 +216,7 @@ def test_command_takes_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert cli.main([*arguments, "--images", image, "INPUT.MIN_SIZE_TEST", "160"]) == 0
     out = capsys.readouterr().out
     assert "weights: int8, not optimised" in out
-    assert "mobile_optimized.ptl: 3.1 MB" in out
+    assert re.search(r"mobile_optimized.ptl: 3.\d MB", out)
 
 
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
