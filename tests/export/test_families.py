@@ -37,6 +37,17 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "MODEL.KEYPOINT_ON": True,
         "MODEL.MASK_ON": False,
     },
+    "deformable, modulated, groups": ARCHITECTURES["deformable"],
+    "deformable, group norm": {
+        **ARCHITECTURES["deformable"],
+        "MODEL.RESNETS.DEFORM_MODULATED": False,
+        "MODEL.RESNETS.STRIDE_IN_1X1": False,
+        "MODEL.RESNETS.NORM": "GN",
+        "MODEL.RESNETS.STEM_OUT_CHANNELS": 32,
+        "MODEL.RESNETS.RES2_OUT_CHANNELS": 32,
+        "MODEL.RESNETS.WIDTH_PER_GROUP": 32,
+        "MODEL.MASK_ON": False,
+    },
     "RetinaNet": ARCHITECTURES["retinanet"],
     "RetinaNet, batch norm": {**ARCHITECTURES["retinanet_bn"], "MODEL.RETINANET.NUM_CONVS": 2},
     "RetinaNet, group norm": {
@@ -86,7 +97,7 @@ def test_file_finds_what_the_eager_model_finds(name: str, tmp_path: Path) -> Non
     assert facts.bytecode_version == 8
     # What is shared, by masks with boxes or by levels, is in the file once.
     values = {value.data_ptr(): value.numel() for value in module.state_dict().values()}
-    assert facts.megabytes < sum(values.values()) * 4e-6 + 0.25
+    assert facts.megabytes < sum(values.values()) * 4e-6 + 0.3
 
 
 def _check_schema(cfg: Any, outputs: tuple[Tensor, ...]) -> None:
