@@ -5,21 +5,24 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2seg.export.layers import fold_all, fold_convolution
+from d2seg.export.deformable import Deformable
+from d2seg.export.layers import fold_convolution
 
 
 class Residual(nn.Module):
     """A residual block of two or three convolutions.
 
     Args:
-        block: detectron2's ``BasicBlock`` or ``BottleneckBlock``.
+        block: detectron2's ``BasicBlock``, ``BottleneckBlock`` or ``DeformBottleneckBlock``.
     """
 
     def __init__(self, block: Any) -> None:
         super().__init__()
         names = [name for name in ("conv1", "conv2", "conv3") if hasattr(block, name)]
         layers: list[nn.Module] = []
-        for conv in fold_all(getattr(block, name) for name in names):
+        for name in names:
+            moved = name == "conv2" and hasattr(block, "conv2_offset")
+            conv = Deformable(block) if moved else fold_convolution(getattr(block, name))
             layers += [conv, nn.ReLU()]
         self.branch = nn.Sequential(*layers[:-1])  # the last ReLU comes after the sum
         self.shortcut = (

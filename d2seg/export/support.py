@@ -9,6 +9,8 @@ SUPPORTED = (
     "feature pyramid (FPN), can be exported"
 )
 
+BLOCKS = ("BasicBlock", "BottleneckBlock", "DeformBottleneckBlock")
+
 
 def check_supported(model: Any) -> None:
     """Refuse a model with a part that has no deployable form.
@@ -53,7 +55,7 @@ def _check_backbone(backbone: Any) -> None:
 
 def _check_blocks(name: str, blocks: Any) -> None:
     for block in blocks:
-        _check_class(f"a block of {name}", block, "BasicBlock", "BottleneckBlock")
+        _check_class(f"a block of {name}", block, *BLOCKS)
 
 
 def _check_heads(heads: Any) -> None:

@@ -178,7 +178,7 @@ def replace(model: Any, path: str, name: str) -> Any:
     [
         ("backbone", "SwinTransformer", "the backbone"),
         ("backbone.bottom_up.stem", "DeepLabStem", "the stem"),
-        ("backbone.bottom_up.res3.1", "DeformBottleneckBlock", "a block of res3"),
+        ("backbone.bottom_up.res3.1", "Bottle2Neck", "a block of res3"),
         ("backbone.top_block", "LastLevelP6", "the top block of the pyramid"),
         ("proposal_generator.rpn_head", "MyHead", "the head of the RPN"),
         ("proposal_generator.anchor_generator", "RotatedAnchorGenerator", "the anchor generator"),

@@ -1,5 +1,7 @@
 """Sizes of resized images, and the resizing that Pillow does, in ATen operators."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -27,23 +29,57 @@ def shortest_edge_size(height: int, width: int, short: int, longest: int) -> tup
 
 
 def resize_like_pillow(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
-    """Resize an image of whole grey values as Pillow does bilinearly, smoothed when shrinking.
+    """Resize an image of whole grey values bilinearly, to the very values that Pillow gives.
 
-    Pillow resizes along the rows, rounds to whole grey values, and then along the columns. So does
-    this; a value differs, by one, only where the exact one is half-way between two.
+    Pillow smooths when it shrinks: a value is a mean over as many pixels as become one, weighted by
+    a triangle. It goes along the rows, then along the columns, each time rounding to whole grey
+    values, with weights of 22 binary digits. ATen's antialiased operator differs from that by up to
+    one grey value, which is enough to change detections.
+
+    Pillow 13 goes along the columns first where that is less work: images more than twice as high
+    as wide that shrink, or that change their shape. There up to one grey value remains.
 
     Args:
-        image: (C, H, W) float, 0..255.
+        image: (C, H, W) float, 0..255; other than whole values are rounded.
         size_hw: Wanted height and width.
 
     Returns:
         (C, h, w) float, whole grey values.
     """
-    along_rows = _resize_rounded(image[None], image.shape[1], size_hw[1])
-    return _resize_rounded(along_rows, size_hw[0], size_hw[1])[0]
+    pixels = image.round().clamp(0, 255).to(torch.int32)
+    pixels = _resize_axis(pixels, 2, size_hw[1])
+    return _resize_axis(pixels, 1, size_hw[0]).to(image.dtype)
 
 
-def _resize_rounded(images: Tensor, height: int, width: int) -> Tensor:
-    # The operator itself: F.interpolate would bring every other kind of resizing along.
-    resized = torch.ops.aten._upsample_bilinear2d_aa(images, [height, width], False, None, None)
-    return torch.floor(resized + 0.5).clamp(min=0, max=255)
+def _resize_axis(pixels: Tensor, dim: int, new_size: int) -> Tensor:
+    """Resize (C, H, W) int32 along one dimension."""
+    sources, weights = _taps(pixels.shape[dim], new_size, pixels.device)
+    shape = [1, 1, 1]
+    shape[dim] = new_size
+    # Sums fit: 255 times weights that sum up to 2**22, and one half, so that the division rounds.
+    # Both as literals, because powers are floats in TorchScript.
+    total = torch.full([1, 1, 1], 2097152, dtype=torch.int32, device=pixels.device)
+    for tap in range(sources.shape[0]):
+        total = total + pixels.index_select(dim, sources[tap]) * weights[tap].view(shape)
+    return torch.div(total, 4194304, rounding_mode="floor").clamp(0, 255)
+
+
+def _taps(size: int, new_size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Say of which pixels along an axis the new ones are made.
+
+    Returns:
+        sources (T, new_size) int64 in [0, size) and weights (T, new_size) int32, in units of
+        2**-22; T pixels for each, those that are not needed with weight zero.
+    """
+    scale = size / new_size
+    reach = max(scale, 1.0)  # half the foot of the triangle
+    new = torch.arange(new_size, dtype=torch.float64, device=device)
+    center = (new + 0.5) * scale
+    first = torch.floor(center - reach + 0.5).clamp(min=0)
+    count = 2 * math.ceil(reach) + 1
+    position = first + torch.arange(count, dtype=torch.float64, device=device)[:, None]  # [T,new]
+    share = (1 - (position + 0.5 - center).abs() / reach).clamp(min=0)
+    share = torch.where(position < size, share, torch.zeros_like(share))
+    share = share / share.sum(dim=0)
+    weights = torch.floor(share * 4194304 + 0.5).to(torch.int32)
+    return position.clamp(max=size - 1).to(torch.int64), weights
