@@ -8,6 +8,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from d2seg.core.ops.deformable import deformable_convolution
 from d2seg.export.layers import norm_as_layer, plain_convolution
+from d2seg.export.weights import FullWeight
 
 
 class Deformable(nn.Module):
@@ -17,7 +18,6 @@ class Deformable(nn.Module):
         block: detectron2's ``DeformBottleneckBlock``.
     """
 
-    kernel: Tensor
     bias: Tensor
 
     def __init__(self, block: Any) -> None:
@@ -29,7 +29,7 @@ class Deformable(nn.Module):
             kernel, bias = fuse_conv_bn_weights(
                 kernel, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
             )
-        self.register_buffer("kernel", kernel.detach().clone())
+        self.kernel = FullWeight(kernel)
         self.register_buffer("bias", bias.detach().clone()[:, None, None])
         self.offsets = plain_convolution(block.conv2_offset)
         self.norm = norm_as_layer(conv.norm)
@@ -52,7 +52,7 @@ class Deformable(nn.Module):
             x,
             offsets,
             weights,
-            self.kernel,
+            self.kernel(x),
             self.stride,
             self.padding,
             self.dilation,

@@ -10,6 +10,8 @@ Biases, norms and anchors, which are few, stay as they are.
 """
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -36,8 +38,9 @@ def reduce_weights(module: nn.Module, weights: str) -> nn.Module:
     """Copy a module, storing the weights of convolutions and linear layers with fewer bits.
 
     Args:
-        module: Its plain ``Conv2d``, ``ConvTranspose2d`` and ``Linear`` layers are replaced;
-            subclasses, which may compute something else, keep their weights. Not modified.
+        module: Its plain ``Conv2d``, ``ConvTranspose2d`` and ``Linear`` layers, and weights in a
+            :class:`FullWeight`, are replaced; subclasses, which may compute something else, keep
+            theirs. Not modified.
         weights: ``fp32``, ``half`` or ``int8``.
 
     Returns:
@@ -68,6 +71,24 @@ def _pads_plainly(module: nn.Module) -> bool:
     """Tell whether a module has no padding, or zeros of a width that is a number."""
     plain = getattr(module, "padding_mode", "zeros") == "zeros"
     return plain and not isinstance(getattr(module, "padding", 0), str)
+
+
+class FullWeight(nn.Module):
+    """A weight stored as it is, for a layer of our own that wants to be reduced with the others.
+
+    Args:
+        weight: (C_out, ...) float; copied.
+    """
+
+    weight: Tensor
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("weight", weight.detach().clone())
+
+    def forward(self, like: Tensor) -> Tensor:
+        """Return the weight, whatever ``like`` is."""
+        return self.weight
 
 
 class HalfWeight(nn.Module):
@@ -192,7 +213,12 @@ class ReducedLinear(nn.Module):
         return F.linear(x, self.weight(x), self.bias)
 
 
-_REDUCED: dict[type, type] = {
+def _reduce_full(full: FullWeight, weights: str) -> nn.Module:
+    return _store(full.weight, weights)
+
+
+_REDUCED: dict[type, Callable[[Any, str], nn.Module]] = {
+    FullWeight: _reduce_full,
     nn.Conv2d: ReducedConv2d,
     nn.ConvTranspose2d: ReducedConvTranspose2d,
     nn.Linear: ReducedLinear,

@@ -19,6 +19,7 @@ from d2seg.export.torchscript import load_lite, save_torchscript
 from d2seg.export.verify import verify_file
 from d2seg.export.weights import reduce_weights
 from tests.conftest import ROOT
+from tests.core.modeling.thin import thin_architecture
 from tests.export.models import pictures, thin_config, thin_model
 
 NUCLEI = "d2seg/assets/nuclei.yaml"
@@ -100,6 +101,18 @@ def test_bad_ways_of_storing_are_refused() -> None:
     linear.weight.data[0, 0] = 1e6
     with pytest.raises(ValueError, match=r"A weight of 1e\+06 does not fit float16, which ends at"):
         reduce_weights(nn.Sequential(linear), "half")
+
+
+@pytest.mark.parametrize(("weights", "share"), [("half", 0.5), ("int8", 0.25)])
+@pytest.mark.parametrize("family", ["c4", "cascade", "deformable", "keypoints", "retinanet_bn"])
+def test_nearly_all_of_every_family_is_reduced(family: str, weights: str, share: float) -> None:
+    full = DeployableRCNN(thin_architecture(family))
+    sizes = []
+    for module in (full, reduce_weights(full, weights)):
+        # Layers that two heads share are there twice, and stored once.
+        values = {value.data_ptr(): value for value in module.state_dict().values()}.values()
+        sizes.append(sum(value.numel() * value.element_size() for value in values))
+    assert share * sizes[0] < sizes[1] < (share + 0.02) * sizes[0]
 
 
 def stored_bytes(path: Path) -> int:
