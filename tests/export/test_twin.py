@@ -36,6 +36,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "Mask R-CNN DC5": ARCHITECTURES["dc5"],
     "Keypoint R-CNN": {**ARCHITECTURES["keypoints"], "MODEL.MASK_ON": False},
     "Cascade Mask R-CNN": ARCHITECTURES["cascade"],
+    "deformable convolutions": ARCHITECTURES["deformable"],
     "RetinaNet": {**ARCHITECTURES["retinanet_bn"], "MODEL.RETINANET.SCORE_THRESH_TEST": 0.01},
 }
 
