@@ -57,6 +57,15 @@ FAMILIES: dict[str, dict[str, Any]] = {
     },
 }
 
+VARIANTS = (
+    "Faster R-CNN C4",
+    "Mask R-CNN C4, no classes in boxes and masks",
+    "Cascade R-CNN with keypoints",
+    "deformable, group norm",
+    "RetinaNet, group norm",
+)
+"""Tested with the slow tests: each shares its parts with families that are not."""
+
 
 def family(name: str, **overrides: Any) -> tuple[Any, Any]:
     """Return a config and its model with deterministic weights; keys with ``__`` for dots."""
@@ -84,7 +93,10 @@ def compare(model: Any, cfg: Any, run: RunFile, image: Tensor) -> int:
     return parity.num_eager
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.slow if name in VARIANTS else ()) for name in FAMILIES],
+)
 def test_file_finds_what_the_eager_model_finds(name: str, tmp_path: Path) -> None:
     cfg, model = family(name)
     module = DeployableRCNN(model)
