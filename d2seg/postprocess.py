@@ -9,14 +9,17 @@ Everything here works on plain tensors, without a config or a model::
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from d2seg.core.ops import masks as mask_ops
+from d2seg.core.ops import resize
 from d2seg.core.ops.boxes import clip_boxes, nonempty, scale_boxes
 
-FileOutputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
-"""What an exported file returns: boxes, classes, masks, scores, image_size."""
+FileOutputs = Sequence[Tensor]
+"""What an exported file returns: boxes, classes, masks, keypoints, scores, image_size, without the
+masks or keypoints that a model does not have."""
 
 
 class Detections(NamedTuple):
@@ -26,13 +29,16 @@ class Detections(NamedTuple):
         boxes: (N, 4) float, XYXY pixels.
         classes: (N,) int64 in [0, number of classes).
         scores: (N,) float in [0, 1].
-        masks: (N, height, width) bool, or uint8 in [0, 255] if soft masks were asked for.
+        masks: (N, height, width) bool, or uint8 in [0, 255] if soft masks were asked for; None if
+            the file gives none.
+        keypoints: (N, K, 3) float, x and y in pixels and a score; None if the file gives none.
     """
 
     boxes: Tensor
     classes: Tensor
     scores: Tensor
-    masks: Tensor
+    masks: Tensor | None
+    keypoints: Tensor | None = None
 
 
 def postprocess(
@@ -41,9 +47,10 @@ def postprocess(
     """Bring the outputs of an exported file into the size of an image.
 
     Args:
-        outputs: boxes (N, 4), classes (N,), masks (N, 1, h, w), scores (N,), image_size (2,).
+        outputs: boxes (N, 4); classes (N,); masks (N, 1, h, w), or (N, height, width) bool;
+            keypoints (N, K, 3); scores (N,); image_size (2,). Masks and keypoints may be missing.
         to_hw: Wanted height and width; by default those of the tensor that the file was given.
-        threshold: See :func:`paste_masks`.
+        threshold: See :func:`paste_masks`; masks that are in the image already are kept.
 
     Returns:
         Detections in that size. Boxes are clipped to it, and those with nothing left are dropped.
@@ -51,19 +58,38 @@ def postprocess(
     Raises:
         ValueError: The outputs do not have these shapes, or a size is not positive.
     """
-    if len(outputs) != 5:
+    if not 4 <= len(outputs) <= 6:
         raise ValueError(
-            f"outputs has {len(outputs)} entries, but an exported file returns 5: boxes, classes, "
-            "masks, scores, image_size."
+            f"outputs has {len(outputs)} entries, but an exported file returns 4 to 6: boxes, "
+            "classes, masks and keypoints where the model has them, scores, image_size."
         )
-    boxes, classes, masks, scores, image_size = outputs
+    (boxes, classes), (scores, image_size) = outputs[:2], outputs[-2:]
     from_hw = _check_size("image_size", image_size.tolist())
     size_hw = from_hw if to_hw is None else _check_size("to_hw", to_hw)
     boxes = clip_boxes(rescale_boxes(boxes, from_hw, size_hw), size_hw)
     kept = nonempty(boxes)
     boxes = boxes[kept]
-    pasted = paste_masks(masks[kept], boxes, size_hw, threshold)
-    return Detections(boxes, classes[kept], scores[kept], pasted)
+    masks = keypoints = None
+    for detail in outputs[2:-2]:
+        if detail.dim() == 3 and detail.is_floating_point():
+            keypoints = _rescale_keypoints(detail[kept], from_hw, size_hw)
+        elif detail.dtype == torch.bool:
+            masks = _rescale_masks(detail[kept], size_hw)
+        else:
+            masks = paste_masks(detail[kept], boxes, size_hw, threshold)
+    return Detections(boxes, classes[kept], scores[kept], masks, keypoints)
+
+
+def _rescale_keypoints(points: Tensor, from_hw: Sequence[int], to_hw: Sequence[int]) -> Tensor:
+    factors = [to_hw[1] / from_hw[1], to_hw[0] / from_hw[0], 1.0]
+    return points * points.new_tensor(factors)
+
+
+def _rescale_masks(masks: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Bring masks (N, H, W) bool to another size, each pixel from the nearest."""
+    if len(masks) == 0:  # which cannot be resized
+        return masks.new_zeros([0, *size_hw])
+    return F.interpolate(masks[None].float(), size_hw, mode="nearest-exact")[0] > 0.5
 
 
 def paste_masks(
@@ -122,12 +148,7 @@ def shortest_edge_size(image_hw: Sequence[int], short: int, longest: int) -> tup
         Height and width with the aspect ratio of the image, up to rounding.
     """
     height, width = _check_size("image_hw", image_hw)
-    shorter = min(height, width)
-    sides = [short if side == shorter else side * (short / shorter) for side in (height, width)]
-    if max(sides) > longest:
-        # A second factor, not the smaller of two: half-way cases then round as in detectron2.
-        sides = [side * (longest / max(sides)) for side in sides]
-    return max(int(sides[0] + 0.5), 1), max(int(sides[1] + 0.5), 1)
+    return resize.shortest_edge_size(height, width, short, longest)
 
 
 def resize_shortest_edge(image: Tensor, short: int, longest: int) -> Tensor:

@@ -131,5 +131,50 @@ def test_postprocess_of_nothing() -> None:
 
 
 def test_postprocess_names_what_is_missing() -> None:
-    with pytest.raises(ValueError, match="outputs has 2 entries, but an exported file returns 5"):
-        postprocess((torch.zeros(0, 4), torch.zeros(0)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="outputs has 2 entries, but an exported file returns 4"):
+        postprocess((torch.zeros(0, 4), torch.zeros(0)))
+
+
+BOX = torch.tensor([[2.0, 4.0, 8.0, 10.0]])
+REST = (torch.tensor([0.9]), torch.tensor([20, 30]))
+
+
+def test_boxes_alone() -> None:
+    found = postprocess((BOX, torch.tensor([3]), *REST), to_hw=(40, 30))
+    assert found.boxes.tolist() == [[2.0, 8.0, 8.0, 20.0]]
+    assert (found.masks, found.keypoints) == (None, None)
+
+
+def test_keypoints_are_rescaled_with_the_boxes() -> None:
+    points = torch.tensor([[[3.0, 5.0, 0.25], [6.0, 9.0, 0.5]]])
+    found = postprocess((BOX, torch.tensor([3]), points, *REST), to_hw=(40, 15))
+    assert found.keypoints is not None
+    assert found.keypoints.tolist() == [[[1.5, 10.0, 0.25], [3.0, 18.0, 0.5]]]
+    assert found.masks is None
+
+
+def test_masks_and_keypoints_are_told_apart() -> None:
+    masks, points = torch.ones(1, 1, 28, 28), torch.zeros(1, 5, 3)
+    found = postprocess((BOX, torch.tensor([3]), masks, points, *REST))
+    assert found.masks is not None
+    assert found.masks.sum() == 36
+    assert found.keypoints is not None
+    assert found.keypoints.shape == (1, 5, 3)
+
+
+def test_masks_of_the_image_are_kept_or_resized() -> None:
+    full = torch.zeros(1, 20, 30, dtype=torch.bool)
+    full[:, 4:10, 2:8] = True
+    outputs = (BOX, torch.tensor([3]), full, *REST)
+    same = postprocess(outputs).masks
+    assert same is not None
+    assert torch.equal(same, full)
+    larger = postprocess(outputs, to_hw=(40, 90)).masks
+    expected = torch.zeros(1, 40, 90, dtype=torch.bool)
+    expected[:, 8:20, 6:24] = True
+    assert larger is not None
+    assert torch.equal(larger, expected)
+    nothing = tuple(output[:0] for output in outputs[:-1])
+    none = postprocess((*nothing, outputs[-1]), to_hw=(40, 90)).masks
+    assert none is not None
+    assert none.shape == (0, 40, 90)

@@ -1,36 +1,22 @@
 """What a file says about itself: how to feed it, what comes out, and where it came from."""
 
+import hashlib
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
+from torch import nn
 
 from d2seg import __version__
 from d2seg.class_names import class_names
+from d2seg.export.schema import TensorSchema, is_dense, output_schema
 from d2seg.framework import CfgNode
 
 DESCRIPTION_NAME = "description.json"
 """Name of the text inside the file; ``torch.jit.load(..., _extra_files=...)`` finds it by that."""
-
-
-@dataclass(frozen=True)
-class TensorSchema:
-    """One input or output of a file.
-
-    Attributes:
-        name: What it is called in the documentation; outputs come in a tuple, in this order.
-        shape: Sizes; letters are free, equal letters are equal sizes.
-        dtype: torch's name of the type.
-        meaning: Units and order of the values.
-    """
-
-    name: str
-    shape: list[int | str]
-    dtype: str
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +40,13 @@ class ModelDescription:
         config: The model's whole config, as YAML.
         d2seg_version: Version that wrote the file.
         torch_version: Likewise.
+        resize_inside: Whether the file resizes images itself, by ``resize_short`` and
+            ``resize_longest``; it then takes whole grey values of an image of any size.
+        weights: How the file stores them: ``fp32``, ``half`` or ``int8``.
+        optimized_for: Library whose prepacked weights the file holds, such as ``xnnpack``; empty
+            for a file that every runtime can load.
+        num_parameters: Trained numbers in the model, whatever their storage; 0 if not known.
+        checksum: Of the model's weights, see :func:`weights_checksum`; empty if not known.
     """
 
     format: str
@@ -72,6 +65,11 @@ class ModelDescription:
     config: str
     d2seg_version: str
     torch_version: str
+    resize_inside: bool = False
+    weights: str = "fp32"
+    optimized_for: str = ""
+    num_parameters: int = 0
+    checksum: str = ""
 
     def to_json(self) -> str:
         """Return the description as indented JSON."""
@@ -79,23 +77,49 @@ class ModelDescription:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelDescription":
-        """Read what :meth:`to_json` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        for name in ("inputs", "outputs"):
-            fields[name] = [TensorSchema(**schema) for schema in fields[name]]
-        return cls(**fields)
+        """Read what :meth:`to_json` wrote; what a newer version added is passed over.
+
+        Raises:
+            ValueError: The text is no description, or lacks something.
+        """
+        try:
+            known = {field.name for field in fields(cls)}
+            values: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in known}
+            for name in ("inputs", "outputs"):
+                values[name] = [TensorSchema(**schema) for schema in values[name]]
+            return cls(**values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{DESCRIPTION_NAME} is not a description that d2seg wrote ({error})."
+            ) from error
 
 
-def describe(cfg: CfgNode, format: str, aten_only: bool, input_order: str) -> ModelDescription:
+def describe(
+    cfg: CfgNode,
+    format: str,
+    aten_only: bool,
+    input_order: str,
+    *,
+    resize_inside: bool = False,
+    full_masks: bool = False,
+    weights: str = "fp32",
+    optimized_for: str = "",
+    model: nn.Module | None = None,
+) -> ModelDescription:
     """Describe the file that a model with this config becomes.
 
     Args:
-        cfg: The model's config.
+        cfg: The model's config, with the limits of the file.
         format: Kind of the file.
         aten_only: Whether it holds no torchvision operator.
         input_order: Order of its input's channels.
+        resize_inside: Whether it resizes images itself.
+        full_masks: Whether its masks have the size of the image.
+        weights: How it stores the weights.
+        optimized_for: Library that its weights were prepacked for, if any.
+        model: The trained model, to count its parameters and to tell its weights from others.
     """
-    side = 2 * cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
+    thresholds = _thresholds(cfg)
     return ModelDescription(
         format=format,
         operators="aten" if aten_only else "torchvision",
@@ -104,22 +128,41 @@ def describe(cfg: CfgNode, format: str, aten_only: bool, input_order: str) -> Mo
         value_range=[0.0, 255.0],
         resize_short=cfg.INPUT.MIN_SIZE_TEST,
         resize_longest=cfg.INPUT.MAX_SIZE_TEST,
-        score_threshold=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
-        nms_threshold=cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+        score_threshold=thresholds.SCORE_THRESH_TEST,
+        nms_threshold=thresholds.NMS_THRESH_TEST,
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
         mask_threshold=0.5,
         inputs=[TensorSchema("image", [3, "H", "W"], "float32", f"raw pixels, {input_order}")],
-        outputs=[
-            TensorSchema("boxes", ["N", 4], "float32", "XYXY, pixels of the input"),
-            TensorSchema("classes", ["N"], "int64", "index into class_names"),
-            TensorSchema("masks", ["N", 1, side, side], "float32", "probabilities in the box"),
-            TensorSchema("scores", ["N"], "float32", "0 to 1, falling"),
-            TensorSchema("image_size", [2], "int64", "height and width of the input"),
-        ],
+        outputs=output_schema(cfg, full_masks),
         config=cfg.dump(),
         d2seg_version=__version__,
         torch_version=torch.__version__,
+        resize_inside=resize_inside,
+        weights=weights,
+        optimized_for=optimized_for,
+        num_parameters=sum(p.numel() for p in model.parameters()) if model else 0,
+        checksum=weights_checksum(model) if model else "",
     )
+
+
+def _thresholds(cfg: CfgNode) -> CfgNode:
+    return cfg.MODEL.RETINANET if is_dense(cfg) else cfg.MODEL.ROI_HEADS
+
+
+def weights_checksum(model: nn.Module) -> str:
+    """Compute a checksum of names, types, shapes and values of a model's weights.
+
+    It is that of the trained model, before anything was folded or rounded: files of all kinds that
+    were made from one checkpoint have the same.
+
+    Returns:
+        ``sha256:`` and 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def read_description(path: str | os.PathLike[str]) -> ModelDescription:

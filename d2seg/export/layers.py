@@ -26,15 +26,21 @@ def fold_convolution(conv: nn.Conv2d) -> nn.Module:
     Raises:
         ValueError: The activation is something other than a ReLU.
     """
-    norm: nn.Module | None = getattr(conv, "norm", None)
+    norm: Any = getattr(conv, "norm", None)
     activation: Any = getattr(conv, "activation", None)
-    is_batch_norm = hasattr(norm, "running_mean")
-    layers: list[nn.Module] = [_plain_convolution(conv, norm if is_batch_norm else None)]
-    if norm is not None and not is_batch_norm:
-        layers.append(copy.deepcopy(norm))
+    is_folded = hasattr(norm, "running_mean")
+    layers: list[nn.Module] = [plain_convolution(conv, norm if is_folded else None)]
+    if norm is not None and not is_folded:
+        layers.append(norm_as_layer(norm))
     if activation is not None:
         layers.append(_plain_activation(activation))
     return layers[0] if len(layers) == 1 else nn.Sequential(*layers)
+
+
+def norm_as_layer(norm: nn.Module | None) -> nn.Module:
+    """Copy a norm that is not folded into a convolution; nothing for a batch norm or none."""
+    folded = norm is None or hasattr(norm, "running_mean")
+    return nn.Identity() if folded else copy.deepcopy(norm)  # type: ignore[return-value]
 
 
 def fold_all(convs: Iterable[nn.Module]) -> list[nn.Module]:
@@ -42,7 +48,13 @@ def fold_all(convs: Iterable[nn.Module]) -> list[nn.Module]:
     return [fold_convolution(conv) for conv in convs if isinstance(conv, nn.Conv2d)]
 
 
-def _plain_convolution(conv: nn.Conv2d, batch_norm: Any) -> nn.Conv2d:
+def plain_convolution(conv: nn.Conv2d, batch_norm: Any = None) -> nn.Conv2d:
+    """Copy a convolution alone.
+
+    Args:
+        conv: Its norm and activation, if it has any, are left out. Not modified.
+        batch_norm: Folded into the weights, by its running statistics.
+    """
     weight, bias = conv.weight, conv.bias
     if batch_norm is not None:
         weight, bias = fuse_conv_bn_weights(

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from d2seg.export import ParityReport, inspect_file, read_description
+from d2seg.export.schema import TensorSchema
 from d2seg.report.page import Table
 
 TITLES = (
@@ -25,11 +26,17 @@ def mobile_note(file: Path) -> str:
         f"interpreter of phones, with {len(facts.operators)} operators "
         f"({'all of PyTorch itself' if description.operators == 'aten' else 'some of torchvision'})"
         f". It takes a float32 tensor (3, H, W) of raw {description.input_order} values of any "
-        "size, and gives boxes, classes, 28 x 28 mask probabilities, scores and the image size. It "
-        "was loaded again in the lite interpreter and compared with the model on these images, "
-        "scaled as for the model, one of them in a second size and one of them blank. Detections "
-        "of every score count; the largest differences are:"
+        f"size, and gives {', '.join(_said(output) for output in description.outputs)}. It was "
+        "loaded again in the lite interpreter and compared with the model on these images, scaled "
+        "as for the model, on the first of them in a second shape, enlarged and cut to a tiny one, "
+        "and on a blank one. Detections of every score count; the largest differences are:"
     )
+
+
+def _said(output: TensorSchema) -> str:
+    if output.name == "masks" and len(output.shape) == 4:
+        return f"{output.shape[2]} x {output.shape[3]} mask probabilities"
+    return output.name.replace("_", " ")
 
 
 def parity_table(report: ParityReport) -> Table:

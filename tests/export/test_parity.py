@@ -22,10 +22,10 @@ def detections(count: int = 60) -> Detections:
 
 def test_order_does_not_matter() -> None:
     eager = detections()
-    shuffled = Detections(*(field[torch.randperm(60)] for field in eager))
-    assert not compare_detections((100, 120), eager, shuffled).passed  # each field in its own order
+    shuffled = eager._replace(boxes=eager.boxes[torch.randperm(60)])
+    assert not compare_detections((100, 120), eager, shuffled).passed  # boxes in another order
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
-    parity = compare_detections((100, 120), eager, Detections(*(field[order] for field in eager)))
+    parity = compare_detections((100, 120), eager, eager.rows(order))
     assert parity.passed
     assert parity.num_matched == 60
     assert parity.box_difference == parity.score_difference == parity.mask_difference == 0.0
@@ -72,8 +72,8 @@ def test_boxes_of_large_images_may_differ_in_proportion() -> None:
 
 def test_a_weak_detection_may_flip_a_strong_one_not() -> None:
     eager = detections()
-    without_last = Detections(*(field[:-1] for field in eager))
-    without_first = Detections(*(field[1:] for field in eager))
+    without_last = eager.rows(slice(0, -1))
+    without_first = eager.rows(slice(1, None))
     assert compare_detections((100, 120), eager, without_last).passed
     assert compare_detections((100, 120), without_last, eager).passed
     parity = compare_detections((100, 120), eager, without_first)
@@ -84,7 +84,7 @@ def test_a_weak_detection_may_flip_a_strong_one_not() -> None:
 
 def test_a_strong_detection_at_the_end_of_a_full_list_may_flip() -> None:
     full = detections()._replace(scores=torch.linspace(0.95, 0.8, 60))
-    other_end = Detections(*(field.clone() for field in full))
+    other_end = full._replace(boxes=full.boxes.clone())
     other_end.boxes[-1] += 20
     assert compare_detections((100, 120), full, other_end).passed
     other_end.boxes[-2] += 20
@@ -97,6 +97,52 @@ def test_not_a_number_fails() -> None:
     assert not compare_detections((100, 120), eager, broken).passed
     broken = eager._replace(masks=torch.full_like(eager.masks, torch.nan))
     assert not compare_detections((100, 120), eager, broken).passed
+
+
+def test_masks_of_the_image_may_differ_in_few_pixels() -> None:
+    eager = detections()
+    full = torch.zeros(60, 100, 120, dtype=torch.bool)
+    full[:, 20:60, 30:70] = True  # 1600 pixels
+    noisy = full.clone()
+    noisy[:, 20, 30:46] = False  # 1 %
+    eager = eager._replace(masks=full)
+    parity = compare_detections((100, 120), eager, eager._replace(masks=noisy))
+    assert (parity.num_matched, parity.mask_difference) == (60, pytest.approx(0.01))
+    noisy[3, 20, 46] = False
+    parity = compare_detections((100, 120), eager, eager._replace(masks=noisy))
+    assert (parity.num_matched, parity.passed) == (59, False)
+    assert not compare_detections((100, 120), eager, eager._replace(masks=full.mT)).passed
+
+
+def test_keypoints_are_compared_one_by_one() -> None:
+    points = torch.rand(60, 10, 3, generator=torch.Generator().manual_seed(2)) * 100
+    eager = detections()._replace(masks=None, keypoints=points)
+    parity = compare_detections((100, 120), eager, eager)
+    assert (parity.num_matched, parity.keypoint_difference) == (60, 0.0)
+    moved = points.clone()
+    moved[:, 4, 1] += 7  # another peak of the same heat map
+    parity = compare_detections((100, 120), eager, eager._replace(keypoints=moved))
+    assert parity.passed
+    assert parity.keypoint_difference == pytest.approx(7, abs=1e-4)
+    for column, change in ((0, 0.2), (1, 0.2), (2, 0.01)):
+        moved = points.clone()
+        moved[:, :2, column] += change
+        parity = compare_detections((100, 120), eager, eager._replace(keypoints=moved))
+        assert parity.num_matched == 0
+    flipped = points[:, :, [1, 0, 2]]
+    assert not compare_detections((100, 120), eager, eager._replace(keypoints=flipped)).passed
+    table = ParityReport([parity]).table().splitlines()
+    assert table[0].split()[-2:] == ["point", "px"]
+    assert len(table[1].split()) == 9
+
+
+@pytest.mark.parametrize("field", ["masks", "keypoints"])
+def test_an_output_on_one_side_only_fails(field: str) -> None:
+    eager = detections()._replace(keypoints=torch.zeros(60, 3, 3))
+    without = eager._replace(**{field: None})
+    assert not compare_detections((100, 120), eager, without).passed
+    assert not compare_detections((100, 120), without, eager).passed
+    assert compare_detections((100, 120), without, without).passed
 
 
 def test_nothing_on_both_sides_passes_and_is_noted() -> None:
