@@ -17,7 +17,8 @@ KEYPOINT_TOLERANCE = 0.05
 """Pixels by which a keypoint may be elsewhere."""
 
 KEYPOINT_SCORE_TOLERANCE = 2e-3
-"""By which the score of a keypoint may differ."""
+"""By which the score of a keypoint may differ, in proportion where it is above 1, which enlarging a
+heat map can make it."""
 
 KEYPOINT_SHARE = 0.9
 """Share of an object's keypoints that must be in place: one whose heat map has two equal peaks may
@@ -68,9 +69,11 @@ def compare_keypoints(
     """
     if eager is None or found is None:
         return _only_if_equal(eager is found, len(pairs))
-    difference = (eager[pairs[:, 0]] - found[pairs[:, 1]]).abs()  # [M,K,3]
+    first = eager[pairs[:, 0]]
+    difference = (first - found[pairs[:, 1]]).abs()  # [M,K,3]
     away, score = difference[..., :2].amax(dim=2), difference[..., 2]
-    same = (away <= KEYPOINT_TOLERANCE * scale[:, None]) & (score <= KEYPOINT_SCORE_TOLERANCE)
+    score_limit = KEYPOINT_SCORE_TOLERANCE * first[..., 2].clamp(min=1)
+    same = (away <= KEYPOINT_TOLERANCE * scale[:, None]) & (score <= score_limit)
     return away.amax(dim=1), same.float().mean(dim=1) >= KEYPOINT_SHARE
 
 
