@@ -62,9 +62,12 @@ def compare_keypoints(
     """
     if eager is None or found is None:
         return _only_if_equal(eager is found, len(pairs))
-    difference = (eager[pairs[:, 0]] - found[pairs[:, 1]]).abs()  # [M,K,3]
+    first = eager[pairs[:, 0]]
+    difference = (first - found[pairs[:, 1]]).abs()  # [M,K,3]
     away, score = difference[..., :2].amax(dim=2), difference[..., 2]
-    same = (away <= tolerances.box * scale[:, None]) & (score <= tolerances.score)
+    # Enlarging a heat map can make scores greater than 1.
+    score_limit = tolerances.score * first[..., 2].clamp(min=1)
+    same = (away <= tolerances.box * scale[:, None]) & (score <= score_limit)
     return away.amax(dim=1), same.float().mean(dim=1) >= tolerances.keypoint_share
 
 

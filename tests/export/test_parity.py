@@ -115,7 +115,8 @@ def test_masks_of_the_image_may_differ_in_few_pixels() -> None:
 
 
 def test_keypoints_are_compared_one_by_one() -> None:
-    points = torch.rand(60, 10, 3, generator=torch.Generator().manual_seed(2)) * 100
+    points = torch.rand(60, 10, 3, generator=torch.Generator().manual_seed(2))
+    points[:, :, :2] *= 100
     eager = detections()._replace(masks=None, keypoints=points)
     parity = compare_detections((100, 120), eager, eager)
     assert (parity.num_matched, parity.keypoint_difference) == (60, 0.0)
@@ -129,6 +130,10 @@ def test_keypoints_are_compared_one_by_one() -> None:
         moved[:, :2, column] += change
         parity = compare_detections((100, 120), eager, eager._replace(keypoints=moved))
         assert parity.num_matched == 0
+    high = points * torch.tensor([1.0, 1.0, 100.0])
+    moved = high * torch.tensor([1.0, 1.0, 1.001])
+    eager_high = eager._replace(keypoints=high)
+    assert compare_detections((100, 120), eager_high, eager._replace(keypoints=moved)).passed
     flipped = points[:, :, [1, 0, 2]]
     assert not compare_detections((100, 120), eager, eager._replace(keypoints=flipped)).passed
     table = ParityReport([parity]).table().splitlines()
