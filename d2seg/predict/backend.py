@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from d2seg.predict.images import NetworkInput
+from d2seg.predict.images import Fit, NetworkInput
 from d2seg.predict.prediction import Prediction
 
 logger = logging.getLogger(__name__)
@@ -19,15 +19,14 @@ class Backend(Protocol):
     Attributes:
         class_names: In the order of the class indices.
         input_order: Order of the channels it takes, ``RGB`` or ``BGR``.
-        resize: Wanted length of the shorter edge and limit of the longer one; None if images are
-            taken as they are.
+        fit: Computes the size that it wants an image in.
         takes_batches: Whether it takes several images of one size together.
         device: Where it computes.
     """
 
     class_names: tuple[str, ...]
     input_order: str
-    resize: tuple[int, int] | None
+    fit: Fit
     takes_batches: bool
     device: torch.device
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from d2seg.export.description import ModelDescription, read_description
 from d2seg.export.torchscript import RunFile, load_lite
 from d2seg.predict.backend import logger, usable_device
-from d2seg.predict.images import NetworkInput
+from d2seg.predict.images import Fit, NetworkInput, SizeHW, as_it_is, fit_shortest_edge
 from d2seg.predict.masks import ImageMasks
 from d2seg.predict.prediction import Prediction, from_network
 
@@ -24,6 +24,7 @@ class FileBackend:
         run: From (3, H, W) to the outputs, in the order of the description.
         description: What the file says of itself.
         device: Where it computes.
+        fit: Computes the size that it wants an image in.
 
     Attributes:
         description: What the file says of itself.
@@ -31,15 +32,15 @@ class FileBackend:
 
     takes_batches = False
 
-    def __init__(self, run: RunFile, description: ModelDescription, device: torch.device) -> None:
+    def __init__(
+        self, run: RunFile, description: ModelDescription, device: torch.device, fit: Fit
+    ) -> None:
         self._run = run
         self.description = description
         self.device = device
         self.class_names = tuple(description.class_names)
         self.input_order = description.input_order
-        self.resize: tuple[int, int] | None = None
-        if description.resize_short > 0:
-            self.resize = (description.resize_short, description.resize_longest)
+        self.fit = fit
         self._schemas = {schema.name: schema for schema in description.outputs}
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
@@ -90,7 +91,8 @@ def load_file(path: Path, device: str) -> FileBackend:
 
 def _load_ptl(path: Path, device: str) -> FileBackend:
     description = read_description(path)
-    return FileBackend(_load(load_lite, path), description, _cpu_only(path, device))
+    run = _load(load_lite, path)
+    return FileBackend(run, description, _cpu_only(path, device), _fit_outside(description))
 
 
 def _load_ts(path: Path, device: str) -> FileBackend:
@@ -103,12 +105,18 @@ def _load_ts(path: Path, device: str) -> FileBackend:
             module: Any = torch.jit.load(name, map_location=place)
         return _without_gradients(module)
 
-    return FileBackend(_load(load, path), description, place)
+    return FileBackend(_load(load, path), description, place, _fit_outside(description))
 
 
 def _load_pte(path: Path, device: str) -> FileBackend:
     loaded = import_module("d2seg.export.executorch").load_pte(path)
-    return FileBackend(loaded, loaded.description, _cpu_only(path, device))
+    letterbox_size = import_module("d2seg.export.static.letterbox").letterbox_size
+
+    def fit(size_hw: SizeHW) -> SizeHW:
+        size: SizeHW = letterbox_size(size_hw, loaded.canvas_hw)
+        return size
+
+    return FileBackend(loaded, loaded.description, _cpu_only(path, device), fit)
 
 
 LOADERS: dict[str, Callable[[Path, str], FileBackend]] = {
@@ -117,6 +125,13 @@ LOADERS: dict[str, Callable[[Path, str], FileBackend]] = {
     ".pte": _load_pte,
 }
 """What loads a file of each suffix."""
+
+
+def _fit_outside(description: ModelDescription) -> Fit:
+    """Return what resizes images for a file that takes any size; it may do so itself."""
+    if getattr(description, "resize_inside", False):  # files of older versions do not say
+        return as_it_is
+    return fit_shortest_edge(description.resize_short, description.resize_longest)
 
 
 def _load(load: Callable[[Path], RunFile], path: Path) -> RunFile:

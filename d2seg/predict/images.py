@@ -1,20 +1,28 @@
 """From whatever a user calls an image to the tensor that a network takes."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
 from d2seg.framework import convert_PIL_to_numpy
 from d2seg.images import load_image
-from d2seg.postprocess import resize_shortest_edge, shortest_edge_size
+from d2seg.postprocess import shortest_edge_size
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
 """A file; a Pillow image; (H, W, 3) uint8 array; (3, H, W) tensor, uint8 or float in 0..255."""
+
+SizeHW = tuple[int, int]
+"""Height and width in pixels."""
+
+Fit = Callable[[SizeHW], SizeHW]
+"""From the size of an image to the size that a network wants it in."""
 
 ORDERS = ("RGB", "BGR")
 
@@ -28,12 +36,27 @@ class NetworkInput(NamedTuple):
     """
 
     tensor: Tensor
-    image_size: tuple[int, int]
+    image_size: SizeHW
 
 
-def prepare(
-    image: ImageLike, given_order: str | None, wanted_order: str, resize: tuple[int, int] | None
-) -> NetworkInput:
+def as_it_is(size_hw: SizeHW) -> SizeHW:
+    """Leave the size of an image alone."""
+    return size_hw
+
+
+def fit_shortest_edge(short: int, longest: int) -> Fit:
+    """Return what computes the size that detectron2 tests an image in.
+
+    Args:
+        short: Wanted length of the shorter edge, in pixels; 0 leaves images as they are.
+        longest: Limit of the longer edge.
+    """
+    if short <= 0:
+        return as_it_is
+    return lambda size_hw: shortest_edge_size(size_hw, short, longest)
+
+
+def prepare(image: ImageLike, given_order: str | None, wanted_order: str, fit: Fit) -> NetworkInput:
     """Read an image, bring its channels into order and resize it.
 
     Args:
@@ -41,8 +64,7 @@ def prepare(
         given_order: Order of the channels of an array or a tensor; files and Pillow images know
             theirs.
         wanted_order: Order that the network takes, ``RGB`` or ``BGR``.
-        resize: Wanted length of the shorter edge and limit of the longer one; None to leave the
-            size alone.
+        fit: Computes the size to resize it to.
 
     Raises:
         TypeError: It is none of these, or its numbers are of another type.
@@ -54,11 +76,12 @@ def prepare(
         pixels = _check_values(_check_shape(image, channels_first=True)).detach().cpu().float()
         pixels = pixels.flip(0) if _must_flip(given_order, wanted_order) else pixels
         size_hw = (pixels.shape[1], pixels.shape[2])
-        return NetworkInput(pixels if resize is None else _resize_float(pixels, resize), size_hw)
+        return NetworkInput(_resize_float(pixels, fit(size_hw)), size_hw)
     array = _to_array(image, given_order, wanted_order)
-    resized = array if resize is None else _resize_array(array, resize)
+    size_hw = (array.shape[0], array.shape[1])
+    resized = _resize_array(array, fit(size_hw))
     tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).float()
-    return NetworkInput(tensor, (array.shape[0], array.shape[1]))
+    return NetworkInput(tensor, size_hw)
 
 
 def check_order(order: str | None) -> None:
@@ -121,13 +144,17 @@ def _must_flip(given_order: str | None, wanted_order: str) -> bool:
     return given_order != wanted_order
 
 
-def _resize_array(array: np.ndarray, resize: tuple[int, int]) -> np.ndarray:
-    height, width = shortest_edge_size(array.shape[:2], *resize)
-    if array.shape[:2] == (height, width):
+def _resize_array(array: np.ndarray, size_hw: SizeHW) -> np.ndarray:
+    if array.shape[:2] == size_hw:
         return array
     picture = Image.fromarray(np.ascontiguousarray(array))  # the order does not matter here
-    return np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(picture.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR))
 
 
-def _resize_float(image: Tensor, resize: tuple[int, int]) -> Tensor:
-    return resize_shortest_edge(image, *resize).clamp(0, 255)
+def _resize_float(image: Tensor, size_hw: SizeHW) -> Tensor:
+    if tuple(image.shape[1:]) == size_hw:
+        return image
+    resized = F.interpolate(
+        image[None], size_hw, mode="bilinear", align_corners=False, antialias=True
+    )
+    return resized[0].clamp(0, 255)

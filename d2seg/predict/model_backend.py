@@ -8,7 +8,7 @@ import torch
 from d2seg.class_names import class_names
 from d2seg.framework import CfgNode, DefaultPredictor, Instances
 from d2seg.predict.backend import on_cpu, usable_device
-from d2seg.predict.images import NetworkInput
+from d2seg.predict.images import NetworkInput, fit_shortest_edge
 from d2seg.predict.masks import ImageMasks
 from d2seg.predict.prediction import Prediction, from_network
 
@@ -33,8 +33,7 @@ class ModelBackend:
         self.model: Any = DefaultPredictor(own).model
         self.class_names = tuple(class_names(own))
         self.input_order: str = own.INPUT.FORMAT
-        short, longest = own.INPUT.MIN_SIZE_TEST, own.INPUT.MAX_SIZE_TEST
-        self.resize = (short, longest) if short > 0 else None
+        self.fit = fit_shortest_edge(own.INPUT.MIN_SIZE_TEST, own.INPUT.MAX_SIZE_TEST)
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
         """See :class:`d2seg.predict.backend.Backend`."""

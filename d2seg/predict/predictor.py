@@ -137,9 +137,7 @@ class Predictor:
         """
         check_order(channel_order)
         backend = self._backend
-        inputs = (
-            prepare(one, channel_order, backend.input_order, backend.resize) for one in images
-        )
+        inputs = (prepare(one, channel_order, backend.input_order, backend.fit) for one in images)
         found = (backend.run(batch) for batch in _batches(inputs, self.batch_size))
         for prediction in chain.from_iterable(found):
             yield prediction[prediction.scores >= self.score_threshold]

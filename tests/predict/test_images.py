@@ -10,12 +10,12 @@ from PIL import Image
 
 from d2seg.config import load_config
 from d2seg.images import prepare_image
-from d2seg.predict.images import prepare
+from d2seg.predict.images import as_it_is, fit_shortest_edge, prepare
 from tests.reference import deterministic
 
 RGB = deterministic.image(5, 61, 97)
 BGR = np.ascontiguousarray(RGB[:, :, ::-1])
-RESIZE = (40, 80)
+FIT = fit_shortest_edge(40, 80)
 
 
 @pytest.fixture
@@ -38,10 +38,10 @@ def test_all_kinds_give_the_same_tensor(file: Path, wanted: str) -> None:
     ]
     expected = torch.from_numpy(RGB if wanted == "RGB" else BGR).permute(2, 0, 1).float()
     for image, order in given:
-        tensor, size_hw = prepare(image, order, wanted, None)
+        tensor, size_hw = prepare(image, order, wanted, as_it_is)
         assert torch.equal(tensor, expected)
         assert size_hw == (61, 97)
-    floats = prepare(torch.from_numpy(RGB).permute(2, 0, 1).double(), "RGB", wanted, None)
+    floats = prepare(torch.from_numpy(RGB).permute(2, 0, 1).double(), "RGB", wanted, as_it_is)
     assert torch.equal(floats.tensor, expected)
 
 
@@ -50,14 +50,16 @@ def test_sizes_and_pixels_are_those_of_the_framework() -> None:
     for short, longest in [(40, 80), (97, 1000), (61, 97), (33, 50)]:
         cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = short, longest
         expected = prepare_image(BGR, cfg)["image"]
-        assert torch.equal(prepare(RGB, "RGB", "BGR", (short, longest)).tensor, expected)
+        assert torch.equal(
+            prepare(RGB, "RGB", "BGR", fit_shortest_edge(short, longest)).tensor, expected
+        )
 
 
 def test_floats_are_resized_almost_as_bytes() -> None:
     floats = torch.from_numpy(RGB).permute(2, 0, 1).float()
-    found = prepare(floats, "RGB", "RGB", RESIZE)
+    found = prepare(floats, "RGB", "RGB", FIT)
     assert found.image_size == (61, 97)
-    difference = (found.tensor - prepare(RGB, "RGB", "RGB", RESIZE).tensor).abs()
+    difference = (found.tensor - prepare(RGB, "RGB", "RGB", FIT).tensor).abs()
     assert float(difference.max()) <= 1.0  # Pillow rounds to whole values, once for each direction
     assert float(found.tensor.max()) <= 255
 
@@ -67,14 +69,16 @@ def test_rotation_of_exif_is_applied_to_pillow_images_as_to_files(tmp_path: Path
     exif[0x0112] = 6
     Image.fromarray(RGB).save(tmp_path / "turned.png", exif=exif)
     with Image.open(tmp_path / "turned.png") as image:
-        opened = prepare(image, None, "RGB", None)
+        opened = prepare(image, None, "RGB", as_it_is)
     assert opened.image_size == (97, 61)
-    assert torch.equal(opened.tensor, prepare(tmp_path / "turned.png", None, "RGB", None).tensor)
+    assert torch.equal(
+        opened.tensor, prepare(tmp_path / "turned.png", None, "RGB", as_it_is).tensor
+    )
 
 
 def test_grey_and_transparent_pillow_images_are_taken() -> None:
     for mode in ("L", "RGBA", "P", "1"):
-        assert prepare(Image.new(mode, (7, 5)), None, "RGB", None).tensor.shape == (3, 5, 7)
+        assert prepare(Image.new(mode, (7, 5)), None, "RGB", as_it_is).tensor.shape == (3, 5, 7)
 
 
 @pytest.mark.parametrize(
@@ -104,4 +108,4 @@ def test_grey_and_transparent_pillow_images_are_taken() -> None:
 )
 def test_bad_images_are_named(image: Any, order: str, error: type, message: str) -> None:
     with pytest.raises(error, match=message):
-        prepare(image, order, "RGB", None)
+        prepare(image, order, "RGB", as_it_is)

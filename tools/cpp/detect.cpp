@@ -28,7 +28,7 @@ constexpr uint8_t kColours[6][3] = {{230, 60, 60},  {60, 180, 75},  {70, 120, 23
 at::Tensor prepare(const Image& image, const Json& description) {
   at::Tensor planes = to_tensor(image, description["input_order"].text);
   const double shortest = description["resize_short"].number();
-  if (shortest <= 0) return planes;
+  if (shortest <= 0 || description.is_true("resize_inside")) return planes;
   const double longest = description["resize_longest"].number();
   return resize(planes, shortest_edge_size(image.height, image.width, shortest, longest));
 }

@@ -23,6 +23,14 @@ struct Json {
     throw std::runtime_error("the description has no '" + key + "'");
   }
 
+  // Whether it has the key, and true there: files of older versions lack some.
+  bool is_true(const std::string& key) const {
+    for (size_t i = 0; i < keys.size(); ++i) {
+      if (keys[i] == key) return items[i].text == "true";
+    }
+    return false;
+  }
+
   double number() const { return std::strtod(text.c_str(), nullptr); }
 };
 
