@@ -1,5 +1,7 @@
 """A predictor finds the same whatever the model is stored in."""
 
+import contextlib
+import io
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,17 +11,24 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 
 import d2seg
+from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
 from d2seg.config import load_config
+from d2seg.export import export_model
 from d2seg.export.parity import BOX_TOLERANCE, SCORE_TOLERANCE
 from d2seg.framework import DefaultPredictor
+from d2seg.images import find_images, load_image
 from d2seg.predict import Prediction, Predictor
 from d2seg.predict.model_backend import ModelBackend
+from tests.conftest import ROOT
 from tests.core.modeling.thin import thin_architecture
 from tests.predict.conftest import Stored
 from tests.reference import deterministic
 
+NUCLEI = ROOT / "tests" / "data" / "nuclei"
 IMAGES = [deterministic.image(seed, *size) for seed, size in enumerate([(97, 150), (130, 70)])]
 """BGR."""
 
@@ -219,19 +228,23 @@ def test_unknown_orders_are_named(from_config: Predictor) -> None:
         from_config(IMAGES[0], "GBR")
 
 
-@pytest.mark.slow
-def test_the_shipped_images(tmp_path: Path, record_property: Any) -> None:
-    from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
-    from d2seg.export import export_model
-    from d2seg.images import find_images, load_image
-
+@pytest.fixture(scope="module")
+def demo_ptl(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
     cfg = load_config(DEMO_CONFIG_FILE)
-    expected = DefaultPredictor(cfg)
-    paths = find_images([DEMO_IMAGES])
-    export_model(expected.model, cfg, tmp_path, images=paths[:1])
-    from_config, from_file = Predictor(cfg), Predictor(tmp_path / "mobile_optimized.ptl")
+    export_model(DefaultPredictor(cfg).model, cfg, folder, images=find_images([DEMO_IMAGES])[:1])
+    return folder / "mobile_optimized.ptl"
+
+
+@pytest.mark.slow
+def test_the_shipped_images(demo_ptl: Path, record_property: Any) -> None:
+    expected, from_config = (
+        DefaultPredictor(load_config(DEMO_CONFIG_FILE)),
+        Predictor(DEMO_CONFIG_FILE),
+    )
+    from_file = Predictor(demo_ptl)
     count = 0
-    for path in paths:
+    for path in find_images([DEMO_IMAGES]):
         found = from_config(path)
         instances = expected(load_image(path, "BGR"))["instances"]
         assert torch.equal(found.boxes, instances.pred_boxes.tensor)
@@ -241,3 +254,38 @@ def test_the_shipped_images(tmp_path: Path, record_property: Any) -> None:
     record_property(
         "demo model and its .ptl", f"{count} of {count} detections, as DefaultPredictor"
     )
+
+
+@pytest.mark.slow
+def test_model_and_file_are_evaluated_equal(demo_ptl: Path, record_property: Any) -> None:
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(NUCLEI / "instances_val.json"))
+    images = [truth.imgs[key] for key in sorted(truth.imgs)[:12]]
+    paths = [NUCLEI / "images" / image["file_name"] for image in images]
+    ap = {
+        source: average_precision(truth, images, Predictor(source), paths)
+        for source in (DEMO_CONFIG_FILE, demo_ptl)
+    }
+    assert ap[demo_ptl] == pytest.approx(ap[DEMO_CONFIG_FILE], abs=1e-3)
+    assert ap[demo_ptl] > 0.3
+    record_property(
+        "AP of masks, model and .ptl", f"{ap[DEMO_CONFIG_FILE]:.4f}, {ap[demo_ptl]:.4f}"
+    )
+
+
+def average_precision(
+    truth: COCO, images: list[dict[str, Any]], predictor: Predictor, paths: list[Path]
+) -> float:
+    """Evaluate masks as ``to_coco`` gives them."""
+    results = [
+        result
+        for image, found in zip(images, predictor.stream(paths), strict=True)
+        for result in found.to_coco(image["id"], truth.getCatIds())
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        judge = COCOeval(truth, truth.loadRes(results), "segm")
+        judge.params.imgIds = [image["id"] for image in images]
+        judge.evaluate()
+        judge.accumulate()
+        judge.summarize()
+    return float(judge.stats[0])
