@@ -25,6 +25,7 @@ from d2seg.predict import Prediction, Predictor
 from d2seg.predict.model_backend import ModelBackend
 from tests.conftest import ROOT
 from tests.core.modeling.thin import thin_architecture
+from tests.export.models import thin_model
 from tests.predict.conftest import Stored
 from tests.reference import deterministic
 
@@ -75,6 +76,19 @@ def test_a_file_finds_what_its_model_finds(
     for image in IMAGES:
         assert_same(from_file(image, "BGR"), from_config(image, "BGR"))
         assert not from_file(image, "BGR").boxes.requires_grad
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the package calls its interfaces experimental
+def test_an_executorch_file_finds_what_its_model_finds(stored: Stored, tmp_path: Path) -> None:
+    pytest.importorskip("executorch")
+    model = Predictor(stored.cfg)
+    # On this canvas the images below are as large as the model wants them, and padded the same.
+    export_model(thin_model(stored.cfg), stored.cfg, tmp_path, "pte", canvas_hw=(96, 160))
+    from_file = Predictor(tmp_path / "mobile.pte")
+    for size_hw in [(97, 150), (100, 160)]:
+        image = deterministic.image(3, *size_hw)
+        assert_same(from_file(image, "BGR"), model(image, "BGR"))
 
 
 def test_any_form_of_image_gives_the_same(from_config: Predictor, tmp_path: Path) -> None:
