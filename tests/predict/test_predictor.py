@@ -18,7 +18,6 @@ import d2seg
 from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
 from d2seg.config import load_config
 from d2seg.export import export_model
-from d2seg.export.parity import BOX_TOLERANCE, SCORE_TOLERANCE
 from d2seg.framework import DefaultPredictor
 from d2seg.images import find_images, load_image
 from d2seg.predict import Prediction, Predictor
@@ -40,8 +39,8 @@ def assert_same(first: Prediction, second: Prediction) -> None:
     assert first.image_size == second.image_size
     assert first.class_names == second.class_names
     assert torch.equal(first.classes, second.classes)
-    assert float((first.boxes - second.boxes).abs().max()) < BOX_TOLERANCE
-    assert float((first.scores - second.scores).abs().max()) < SCORE_TOLERANCE
+    assert float((first.boxes - second.boxes).abs().max()) < 0.01
+    assert float((first.scores - second.scores).abs().max()) < 1e-3
     ours, theirs = first.masks(), second.masks()
     union = (ours | theirs).sum((1, 2))
     assert float(((ours & theirs).sum((1, 2)) / union.clamp(min=1))[union > 0].min()) > 0.98
