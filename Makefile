@@ -29,7 +29,7 @@ lint: $(DEV)
 	$(VENV)/bin/lint-imports --no-logo
 
 clean:
-	rm -rf $(VENV) $(DEMO_OUTPUT) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
+	rm -rf $(VENV) $(DEMO_OUTPUT) tools/cpp/detect build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache \
 		.import_linter_cache .hypothesis
 	find d2seg tests tools -name __pycache__ -type d -prune -exec rm -rf {} +
 

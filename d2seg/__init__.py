@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from d2seg.export import export_model
     from d2seg.features import FeatureExtractor
     from d2seg.framework import DefaultPredictor, DetectionCheckpointer, build_model, get_cfg
+    from d2seg.predict import Prediction, Predictor
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,8 @@ __all__ = [
     "DefaultPredictor",
     "DetectionCheckpointer",
     "FeatureExtractor",
+    "Prediction",
+    "Predictor",
     "__version__",
     "add_d2seg_config",
     "build_model",
@@ -30,6 +33,8 @@ _HOMES = {
     "DefaultPredictor": "d2seg.framework",
     "DetectionCheckpointer": "d2seg.framework",
     "FeatureExtractor": "d2seg.features",
+    "Prediction": "d2seg.predict",
+    "Predictor": "d2seg.predict",
     "add_d2seg_config": "d2seg.config",
     "build_model": "d2seg.framework",
     "export_model": "d2seg.export",

@@ -1,0 +1,7 @@
+"""One way to run a model, whatever it is stored in, and one kind of result."""
+
+from d2seg.predict.images import ImageLike
+from d2seg.predict.prediction import Prediction
+from d2seg.predict.predictor import Predictor
+
+__all__ = ["ImageLike", "Prediction", "Predictor"]

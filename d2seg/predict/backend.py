@@ -1,0 +1,64 @@
+"""What runs a model: the parts that the predictor needs of it."""
+
+import logging
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from d2seg.predict.images import Fit, NetworkInput
+from d2seg.predict.prediction import Prediction
+
+logger = logging.getLogger(__name__)
+
+
+class Backend(Protocol):
+    """A model in the runtime that it was made for.
+
+    Attributes:
+        class_names: In the order of the class indices.
+        input_order: Order of the channels it takes, ``RGB`` or ``BGR``.
+        fit: Computes the size that it wants an image in.
+        takes_batches: Whether it takes several images of one size together.
+        device: Where it computes.
+    """
+
+    class_names: tuple[str, ...]
+    input_order: str
+    fit: Fit
+    takes_batches: bool
+    device: torch.device
+
+    def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
+        """Find the objects of images of one size.
+
+        Returns:
+            One for each, in pixels of the image before it was resized.
+        """
+
+
+def usable_device(wanted: str) -> torch.device:
+    """Return the device of that name, or the CPU with a warning if this machine lacks it.
+
+    Raises:
+        ValueError: torch knows no such device.
+    """
+    try:
+        device = torch.device(wanted)
+    except RuntimeError as error:
+        raise ValueError(
+            f"device is '{wanted}'; use cpu, cuda, cuda:1, mps or the like."
+        ) from error
+    try:
+        torch.empty(0, device=device)
+    # torch tells in different ways that a kind is not built in, or that there is no such one.
+    except (AssertionError, NotImplementedError, RuntimeError):
+        logger.warning("The device '%s' cannot be used here; using the CPU.", wanted)
+        return torch.device("cpu")
+    return device
+
+
+def on_cpu(value: Tensor) -> Tensor:
+    """Take a result off its device and out of autograd."""
+    return value.detach().cpu()

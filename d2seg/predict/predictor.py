@@ -1,0 +1,189 @@
+"""Run a model on images, whatever the model is stored in."""
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, overload
+
+from d2seg.config import load_config
+from d2seg.framework import CfgNode
+from d2seg.predict.backend import Backend
+from d2seg.predict.file_backend import LOADERS, load_file
+from d2seg.predict.images import ImageLike, NetworkInput, check_order, prepare
+from d2seg.predict.model_backend import ModelBackend
+from d2seg.predict.prediction import Prediction
+
+CONFIG_SUFFIXES = (".yaml", ".yml", "")
+"""Suffixes of config files; names of published configs may have none."""
+
+
+class Predictor:
+    """Images in, their objects out, the same for a model and for every file made of it.
+
+    ::
+
+        predictor = Predictor("mobile_optimized.ptl")  # needs neither the config nor the weights
+        predictor = Predictor("config.yaml", "model_final.pth")
+        found = predictor("photo.jpg")
+        found = predictor(frame, "BGR")  # an array, and the order of its channels
+        for found in predictor.stream(paths): ...
+
+    Images are resized as the model's config says for testing, and results are in pixels of the
+    image as it was given.
+
+    Args:
+        source: An exported file (``.ptl``, ``.ts``, ``.pte``); or a config: a file, the name of a
+            published one, or a ``CfgNode``.
+        weights: The checkpoint of a config; by default that of ``MODEL.WEIGHTS``.
+        overrides: Keys and values in turn that go over the config.
+        device: Where to compute, such as ``cuda``; by default ``MODEL.DEVICE`` of a config, and the
+            CPU for a file. The CPU serves, with a warning, where there is no such device. ``.ptl``
+            and ``.pte`` run on the CPU.
+        score_threshold: Objects below this score are left out. Those below the model's own
+            threshold do not come in either way.
+        batch_size: How many images of one size, after resizing, go through a model together;
+            images of different sizes never do, because padding would change what is found. Files
+            take one image at a time.
+
+    Raises:
+        FileNotFoundError: There is no such file, or no weights.
+        ValueError: A file that d2seg did not export or that this torch cannot load; a kind of file
+            that is not known; weights or overrides for a file, which has its own.
+        TypeError: The source is something else.
+        ImportError: The runtime of the file is not installed.
+    """
+
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | CfgNode,
+        weights: str | os.PathLike[str] = "",
+        *,
+        overrides: Sequence[Any] = (),
+        device: str | None = None,
+        score_threshold: float = 0.0,
+        batch_size: int = 8,
+    ) -> None:
+        if not 0 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold is {score_threshold}, but scores lie in 0..1.")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}, but must be 1 or more.")
+        self._backend = _open(source, os.fspath(weights), list(overrides), device)
+        self.score_threshold = score_threshold
+        self.batch_size = batch_size if self._backend.takes_batches else 1
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of their indices."""
+        return self._backend.class_names
+
+    @property
+    def input_order(self) -> str:
+        """Order of the channels inside, ``RGB`` or ``BGR``; images may come in either."""
+        return self._backend.input_order
+
+    @property
+    def device(self) -> str:
+        """Where the model computes."""
+        return str(self._backend.device)
+
+    @overload
+    def __call__(self, image: ImageLike, channel_order: str | None = None) -> Prediction: ...
+
+    @overload
+    def __call__(
+        self, image: list[Any] | tuple[Any, ...], channel_order: str | None = None
+    ) -> list[Prediction]: ...
+
+    def __call__(
+        self, image: ImageLike | list[Any] | tuple[Any, ...], channel_order: str | None = None
+    ) -> Prediction | list[Prediction]:
+        """Find the objects of an image, or of each image of a list.
+
+        Args:
+            image: A path; a Pillow image; an array (H, W, 3) uint8; a tensor (3, H, W), uint8 or
+                float in 0..255; or a list of such. EXIF rotation is applied to files and Pillow
+                images.
+            channel_order: ``RGB`` or ``BGR``; needed for arrays and tensors, and without meaning
+                for the others, which know theirs.
+
+        Returns:
+            The objects; a list of them for a list.
+
+        Raises:
+            TypeError: It is none of these, or of another type of numbers.
+            ValueError: It has another shape or range; its order of channels is not known; a file
+                is no image.
+            FileNotFoundError: There is no such file.
+        """
+        if isinstance(image, (list, tuple)):
+            return list(self.stream(image, channel_order))
+        return next(self.stream([image], channel_order))
+
+    def stream(
+        self, images: Iterable[ImageLike], channel_order: str | None = None
+    ) -> Iterator[Prediction]:
+        """Find the objects of many images; no more of them are held than one batch.
+
+        Args:
+            images: As for a call, in any number.
+            channel_order: Of all arrays and tensors among them.
+
+        Yields:
+            The objects of each image, in the order of the images.
+
+        Raises:
+            TypeError, ValueError, FileNotFoundError: As for a call, when the image is reached.
+        """
+        check_order(channel_order)
+        backend = self._backend
+        inputs = (prepare(one, channel_order, backend.input_order, backend.fit) for one in images)
+        found = (backend.run(batch) for batch in _batches(inputs, self.batch_size))
+        for prediction in chain.from_iterable(found):
+            yield prediction[prediction.scores >= self.score_threshold]
+
+
+def _batches(inputs: Iterable[NetworkInput], limit: int) -> Iterator[list[NetworkInput]]:
+    """Put neighbours of one size together."""
+    batch: list[NetworkInput] = []
+    for one in inputs:
+        if batch and (len(batch) == limit or batch[0].tensor.shape != one.tensor.shape):
+            yield batch
+            batch = []
+        batch.append(one)
+    if batch:
+        yield batch
+
+
+def _open(source: Any, weights: str, overrides: list[Any], device: str | None) -> Backend:
+    if isinstance(source, CfgNode):
+        return _open_config(source.clone(), weights, overrides, device)
+    if not isinstance(source, (str, os.PathLike)):
+        raise TypeError(
+            f"A Predictor takes a file, the name of a config or a CfgNode, not a "
+            f"{type(source).__name__}."
+        )
+    path = Path(source).expanduser()
+    suffix = path.suffix.lower()
+    if suffix in LOADERS:
+        if weights or overrides:
+            raise ValueError(f"'{path}' has its own weights and config; give no others.")
+        return load_file(path, device or "cpu")
+    if suffix not in CONFIG_SUFFIXES:
+        raise ValueError(
+            f"'{path}' is no kind of model file that is known; use {', '.join(LOADERS)}, or a "
+            "config (.yaml)."
+        )
+    return _open_config(load_config(source), weights, overrides, device)
+
+
+def _open_config(
+    cfg: CfgNode, weights: str, overrides: list[Any], device: str | None
+) -> ModelBackend:
+    cfg.defrost()
+    cfg.merge_from_list(overrides)
+    if weights:
+        cfg.MODEL.WEIGHTS = weights
+    if device:
+        cfg.MODEL.DEVICE = device
+    return ModelBackend(cfg)
