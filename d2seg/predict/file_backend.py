@@ -129,7 +129,7 @@ LOADERS: dict[str, Callable[[Path, str], FileBackend]] = {
 
 def _fit_outside(description: ModelDescription) -> Fit:
     """Return what resizes images for a file that takes any size; it may do so itself."""
-    if getattr(description, "resize_inside", False):  # files of older versions do not say
+    if description.resize_inside:
         return as_it_is
     return fit_shortest_edge(description.resize_short, description.resize_longest)
 
