@@ -1,0 +1,104 @@
+"""A trained model for images of one size, with outputs of fixed length."""
+
+import torch
+from torch import Tensor, nn
+
+from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.static.stages import (
+    StaticBoxStage,
+    StaticMaskStage,
+    StaticProposalStage,
+    grid_sizes,
+)
+
+PROPOSAL_STEPS = 24
+"""Steps of the NMS of the proposals; more than the chains of overlaps in real images are long."""
+
+BOX_STEPS = 16
+"""Likewise of the detections."""
+
+
+class StaticRCNN(nn.Module):
+    """Detects and segments the objects of one image of a fixed size; every shape is known.
+
+    The image stands at the top left of the canvas; what is right of it and below is ignored, as
+    detectron2 ignores the padding of a smaller image in a batch.
+
+    Args:
+        model: The dynamic model; its layers are shared.
+        size_hw: Height and width of the canvas, multiples of ``model.size_divisibility``.
+
+    Raises:
+        ValueError: The size is no such multiple, or there is no limit on the detections.
+    """
+
+    pixel_mean: Tensor
+    pixel_std: Tensor
+
+    def __init__(self, model: DeployableRCNN, size_hw: tuple[int, int]) -> None:
+        super().__init__()
+        check_size(size_hw, model.size_divisibility)
+        if model.boxes.topk < 0:
+            raise ValueError(
+                "A file with fixed shapes needs a limit on the detections; set "
+                f"TEST.DETECTIONS_PER_IMAGE above 0, not {model.boxes.topk}."
+            )
+        self.size_hw = size_hw
+        self.flip_channels = model.flip_channels
+        self.register_buffer("pixel_mean", model.pixel_mean)
+        self.register_buffer("pixel_std", model.pixel_std)
+        self.pyramid = model.pyramid
+        sizes = grid_sizes(model.pyramid, size_hw, len(model.pixel_mean))
+        grids = [sizes[level] for level in model.proposals.levels]
+        self.proposals = StaticProposalStage(model.proposals, grids, PROPOSAL_STEPS)
+        self.boxes = StaticBoxStage(model.boxes, BOX_STEPS)
+        self.masks = StaticMaskStage(model.masks)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(
+        self, image: Tensor, image_size: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Find the objects of an image.
+
+        Args:
+            image: (3, H, W) float, raw values 0..255, H and W those of the canvas.
+            image_size: (2,) int64, height and width of the part that the image takes.
+
+        Returns:
+            boxes (D, 4) float, XYXY pixels of the canvas; classes (D,) int64; masks (D, 1, h, w)
+            float probabilities within the boxes; scores (D,) float, falling; count (1,) int64: only
+            so many of the D detections exist, the others are zeros (their masks mean nothing).
+        """
+        size = image_size.to(torch.float32)
+        limits = torch.cat([size, size]).reshape(2, 2).flip(1).flatten()
+        features = self.pyramid(self._prepare(image, size))
+        regions, counted = self.proposals(features, limits)
+        boxes, scores, classes, found = self.boxes(features, regions, counted, limits)
+        masks = self.masks(features, boxes, classes)
+        return boxes, classes, masks, scores, found.to(torch.int64).sum(dim=0, keepdim=True)
+
+    def _prepare(self, image: Tensor, size: Tensor) -> Tensor:
+        """Normalise (3, H, W) and blank what is not image: (1, 3, H, W)."""
+        if self.flip_channels:
+            image = image.flip(0)
+        normalised = (image - self.pixel_mean) / self.pixel_std
+        height, width = self.size_hw
+        rows = (torch.arange(height, dtype=size.dtype) < size[0]).to(image.dtype)
+        columns = (torch.arange(width, dtype=size.dtype) < size[1]).to(image.dtype)
+        return (normalised * rows[:, None] * columns[None])[None]
+
+
+def check_size(size_hw: tuple[int, int], multiple: int) -> None:
+    """Refuse a size of the canvas that the network cannot divide.
+
+    Raises:
+        ValueError: A side is not a positive multiple.
+    """
+    for side, name in zip(size_hw, ("height", "width"), strict=True):
+        if side < 1 or side % multiple:
+            fitting = max((side + multiple - 1) // multiple, 1) * multiple
+            raise ValueError(
+                f"The {name} of the file's input is {side}, but this network needs a multiple of "
+                f"{multiple}, such as {fitting}."
+            )
