@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2seg.core.ops.boxes import pairwise_iou
+from d2seg.core.ops.boxes import box_area, pairwise_intersection
 
 
 def suppression_matrix(boxes: Tensor, iou_threshold: float, groups: Tensor | None = None) -> Tensor:
@@ -18,19 +18,20 @@ def suppression_matrix(boxes: Tensor, iou_threshold: float, groups: Tensor | Non
 
     Args:
         boxes: (N, 4) float32, XYXY pixels, in falling rank.
-        iou_threshold: Only an IoU above this suppresses.
+        iou_threshold: Only an IoU above this suppresses; not negative.
         groups: (N,) integer; boxes of different groups leave each other alone. None for one group.
 
     Returns:
         (N, N) float32; entry (j, i) is 1 where box i ranks above box j and overlaps it, else 0.
     """
-    rank = torch.arange(boxes.shape[0], device=boxes.device)
-    suppresses = (pairwise_iou(boxes, boxes) > _round_down(iou_threshold)) & (
-        rank[:, None] > rank[None]
-    )
+    area = box_area(boxes)
+    intersection = pairwise_intersection(boxes, boxes)
+    # Two empty boxes give NaN, which is above no threshold.
+    iou = intersection / (area[:, None] + area - intersection)
+    suppresses = (iou > _round_down(iou_threshold)).to(torch.float32).tril(-1)
     if groups is not None:
-        suppresses = suppresses & (groups[:, None] == groups[None])
-    return suppresses.to(torch.float32)
+        suppresses = suppresses * (groups[:, None] == groups[None]).to(torch.float32)
+    return suppresses
 
 
 def keep_by_steps(suppressed_by: Tensor, usable: Tensor, steps: int) -> Tensor:
