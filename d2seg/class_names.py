@@ -20,7 +20,8 @@ def class_names(cfg: CfgNode) -> list[str]:
     Args:
         cfg: The model's config.
     """
-    number = cfg.MODEL.ROI_HEADS.NUM_CLASSES
+    dense = cfg.MODEL.META_ARCHITECTURE == "RetinaNet"
+    number = (cfg.MODEL.RETINANET if dense else cfg.MODEL.ROI_HEADS).NUM_CLASSES
     registered = MetadataCatalog.list()
     datasets = [name for name in (*cfg.DATASETS.TEST, *cfg.DATASETS.TRAIN) if name in registered]
     candidates = [MetadataCatalog.get(name).get("thing_classes", None) for name in datasets]

@@ -10,8 +10,7 @@ from d2seg.framework import CfgNode, PathManager, get_cfg, model_zoo
 def add_d2seg_config(cfg: CfgNode) -> None:
     """Add the plugin's own keys to ``cfg``; keys it already has keep their values."""
     _add_section(cfg, "FEATURES", _FEATURES)
-    # INPUT_ORDER is the channel order the exported file expects; empty: that of INPUT.FORMAT.
-    _add_section(cfg, "EXPORT", {"ATEN_ONLY": True, "INPUT_ORDER": ""})
+    _add_section(cfg, "EXPORT", _EXPORT)
     # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
     _add_section(cfg, "DATALOADER", {"RANDOM_SUBSET_RATIO": 1.0})  # of RandomSubsetTrainingSampler
     _add_section(cfg, "DATASETS", {"REGISTER": CfgNode(new_allowed=True)})
@@ -31,6 +30,16 @@ _FEATURES = {
     # every so many iterations.
     "DUMP_IMAGES": (),
     "DUMP_PERIOD": 0,
+}
+
+_EXPORT = {
+    "ATEN_ONLY": True,  # no torchvision operators in the file
+    "INPUT_ORDER": "",  # channels that the file expects, RGB or BGR; empty: those of INPUT.FORMAT
+    "SCORE_THRESHOLD": -1.0,  # detections score above this; negative: as the model was tested
+    "MAX_DETECTIONS": 0,  # at most so many; 0: as the model was tested
+    # Resize images inside the file, by INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
+    "RESIZE_INSIDE": False,
+    "FULL_MASKS": False,  # masks (N, H, W) of the image, not (N, 1, h, w) of the boxes
 }
 
 _TRAINING = {

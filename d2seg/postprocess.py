@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2seg.core.ops import masks as mask_ops
+from d2seg.core.ops import resize
 from d2seg.core.ops.boxes import clip_boxes, nonempty, scale_boxes
 
 FileOutputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
@@ -122,12 +123,7 @@ def shortest_edge_size(image_hw: Sequence[int], short: int, longest: int) -> tup
         Height and width with the aspect ratio of the image, up to rounding.
     """
     height, width = _check_size("image_hw", image_hw)
-    shorter = min(height, width)
-    sides = [short if side == shorter else side * (short / shorter) for side in (height, width)]
-    if max(sides) > longest:
-        # A second factor, not the smaller of two: half-way cases then round as in detectron2.
-        sides = [side * (longest / max(sides)) for side in sides]
-    return max(int(sides[0] + 0.5), 1), max(int(sides[1] + 0.5), 1)
+    return resize.shortest_edge_size(height, width, short, longest)
 
 
 def resize_shortest_edge(image: Tensor, short: int, longest: int) -> Tensor:

@@ -1,6 +1,5 @@
 """Trained models as files for other runtimes, each verified in its own runtime."""
 
-import copy
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,8 @@ from d2seg.export.description import (
     describe,
     read_description,
 )
-from d2seg.export.images import verification_images
+from d2seg.export.images import predictor_resize, verification_images
+from d2seg.export.limits import limit_config, limit_model
 from d2seg.export.parity import ParityError, ParityReport, compare_file
 from d2seg.export.torchscript import inspect_file, load_lite, save_torchscript
 from d2seg.framework import CfgNode
@@ -42,15 +42,22 @@ def export_model(
     aten_only: bool = True,
     input_order: str | None = None,
     images: Sequence[str | Path] | None = None,
+    *,
+    score_threshold: float | None = None,
+    max_detections: int | None = None,
+    resize_inside: bool = False,
+    full_masks: bool = False,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
 
     The file takes a float32 tensor (3, H, W) of raw values 0..255 and returns boxes, classes,
-    masks, scores and image_size, see :class:`DeployableRCNN`; :mod:`d2seg.postprocess` goes on from
-    there. It holds its own description, see :func:`read_description`.
+    masks, keypoints, scores and image_size, without those that the model does not have, see
+    :class:`DeployableRCNN`; :mod:`d2seg.postprocess` goes on from there. It holds its own
+    description, see :func:`read_description`.
 
     Args:
-        model: A Mask R-CNN with a ResNet-FPN, of either framework. Not modified.
+        model: Faster, Mask, Keypoint or Cascade R-CNN or RetinaNet on a ResNet, of either
+            framework. Not modified.
         cfg: Its config.
         output_dir: Folder of the file, made if it does not exist.
         format: ``ptl``, written to ``mobile_optimized.ptl``.
@@ -58,24 +65,48 @@ def export_model(
         input_order: Order of the channels the file takes, ``RGB`` or ``BGR``; by default
             ``INPUT.FORMAT``.
         images: Files, folders or patterns to compare on; by default images of this package.
+        score_threshold: Detections score above this; by default the model's.
+        max_detections: At most this many detections; by default the model's.
+        resize_inside: Resize images within the file as the model's predictor does, by
+            ``INPUT.MIN_SIZE_TEST`` and ``INPUT.MAX_SIZE_TEST``. Boxes come in pixels of the image
+            that was given.
+        full_masks: Return masks (N, H, W) bool of the image instead of (N, 1, h, w) probabilities
+            in the boxes: a byte for each pixel and object, 100 objects at 800 x 1333 are 107 MB.
 
     Returns:
         How the file compares with the model, image by image.
 
     Raises:
-        ValueError: The format or the order is unknown, or the model is of another family.
+        ValueError: The format, the order or a limit is unknown or out of range, or the model is of
+            another family.
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
     if format not in FILE_NAMES:
         raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
     order = input_order or cfg.INPUT.FORMAT
-    eager = copy.deepcopy(model).eval().cpu()
-    deployable = DeployableRCNN(eager, aten_only=aten_only, input_order=order)
-    tensors = verification_images(cfg, images)
-    description = describe(cfg, format, aten_only, order)
+    cfg = limit_config(cfg, score_threshold, max_detections)
+    eager = limit_model(model, score_threshold, max_detections)
+    deployable = DeployableRCNN(
+        eager,
+        aten_only=aten_only,
+        input_order=order,
+        resize=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if resize_inside else None,
+        full_masks=full_masks,
+    )
+    tensors = verification_images(cfg, images, resized=not resize_inside)
+    description = describe(
+        cfg, format, aten_only, order, resize_inside=resize_inside, full_masks=full_masks
+    )
     with replace_when_complete(Path(output_dir) / FILE_NAMES[format]) as path:
         save_torchscript(deployable, path, {DESCRIPTION_NAME: description.to_json()})
-        report = compare_file(eager, load_lite(path), tensors, flip=needs_flip(eager, order))
+        report = compare_file(
+            eager,
+            load_lite(path),
+            tensors,
+            flip=needs_flip(eager, order),
+            names=[output.name for output in description.outputs],
+            prepare=predictor_resize(cfg) if resize_inside else None,
+        )
         if not report.passed:
             raise ParityError(report)
     return report

@@ -10,27 +10,11 @@ import torch
 
 from d2seg import __version__
 from d2seg.class_names import class_names
+from d2seg.export.schema import TensorSchema, is_dense, output_schema
 from d2seg.framework import CfgNode
 
 DESCRIPTION_NAME = "description.json"
 """Name of the text inside the file; ``torch.jit.load(..., _extra_files=...)`` finds it by that."""
-
-
-@dataclass(frozen=True)
-class TensorSchema:
-    """One input or output of a file.
-
-    Attributes:
-        name: What it is called in the documentation; outputs come in a tuple, in this order.
-        shape: Sizes; letters are free, equal letters are equal sizes.
-        dtype: torch's name of the type.
-        meaning: Units and order of the values.
-    """
-
-    name: str
-    shape: list[int | str]
-    dtype: str
-    meaning: str
 
 
 @dataclass(frozen=True)
@@ -54,6 +38,8 @@ class ModelDescription:
         config: The model's whole config, as YAML.
         d2seg_version: Version that wrote the file.
         torch_version: Likewise.
+        resize_inside: Whether the file resizes images itself, by ``resize_short`` and
+            ``resize_longest``; it then takes whole grey values of an image of any size.
     """
 
     format: str
@@ -72,6 +58,7 @@ class ModelDescription:
     config: str
     d2seg_version: str
     torch_version: str
+    resize_inside: bool = False
 
     def to_json(self) -> str:
         """Return the description as indented JSON."""
@@ -86,16 +73,26 @@ class ModelDescription:
         return cls(**fields)
 
 
-def describe(cfg: CfgNode, format: str, aten_only: bool, input_order: str) -> ModelDescription:
+def describe(
+    cfg: CfgNode,
+    format: str,
+    aten_only: bool,
+    input_order: str,
+    *,
+    resize_inside: bool = False,
+    full_masks: bool = False,
+) -> ModelDescription:
     """Describe the file that a model with this config becomes.
 
     Args:
-        cfg: The model's config.
+        cfg: The model's config, with the limits of the file.
         format: Kind of the file.
         aten_only: Whether it holds no torchvision operator.
         input_order: Order of its input's channels.
+        resize_inside: Whether it resizes images itself.
+        full_masks: Whether its masks have the size of the image.
     """
-    side = 2 * cfg.MODEL.ROI_MASK_HEAD.POOLER_RESOLUTION
+    thresholds = _thresholds(cfg)
     return ModelDescription(
         format=format,
         operators="aten" if aten_only else "torchvision",
@@ -104,22 +101,21 @@ def describe(cfg: CfgNode, format: str, aten_only: bool, input_order: str) -> Mo
         value_range=[0.0, 255.0],
         resize_short=cfg.INPUT.MIN_SIZE_TEST,
         resize_longest=cfg.INPUT.MAX_SIZE_TEST,
-        score_threshold=cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST,
-        nms_threshold=cfg.MODEL.ROI_HEADS.NMS_THRESH_TEST,
+        score_threshold=thresholds.SCORE_THRESH_TEST,
+        nms_threshold=thresholds.NMS_THRESH_TEST,
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
         mask_threshold=0.5,
         inputs=[TensorSchema("image", [3, "H", "W"], "float32", f"raw pixels, {input_order}")],
-        outputs=[
-            TensorSchema("boxes", ["N", 4], "float32", "XYXY, pixels of the input"),
-            TensorSchema("classes", ["N"], "int64", "index into class_names"),
-            TensorSchema("masks", ["N", 1, side, side], "float32", "probabilities in the box"),
-            TensorSchema("scores", ["N"], "float32", "0 to 1, falling"),
-            TensorSchema("image_size", [2], "int64", "height and width of the input"),
-        ],
+        outputs=output_schema(cfg, full_masks),
         config=cfg.dump(),
         d2seg_version=__version__,
         torch_version=torch.__version__,
+        resize_inside=resize_inside,
     )
+
+
+def _thresholds(cfg: CfgNode) -> CfgNode:
+    return cfg.MODEL.RETINANET if is_dense(cfg) else cfg.MODEL.ROI_HEADS
 
 
 def read_description(path: str | os.PathLike[str]) -> ModelDescription:

@@ -29,7 +29,7 @@ def fold_convolution(conv: nn.Conv2d) -> nn.Module:
     norm: nn.Module | None = getattr(conv, "norm", None)
     activation: Any = getattr(conv, "activation", None)
     is_batch_norm = hasattr(norm, "running_mean")
-    layers: list[nn.Module] = [_plain_convolution(conv, norm if is_batch_norm else None)]
+    layers: list[nn.Module] = [plain_convolution(conv, norm if is_batch_norm else None)]
     if norm is not None and not is_batch_norm:
         layers.append(copy.deepcopy(norm))
     if activation is not None:
@@ -42,7 +42,13 @@ def fold_all(convs: Iterable[nn.Module]) -> list[nn.Module]:
     return [fold_convolution(conv) for conv in convs if isinstance(conv, nn.Conv2d)]
 
 
-def _plain_convolution(conv: nn.Conv2d, batch_norm: Any) -> nn.Conv2d:
+def plain_convolution(conv: nn.Conv2d, batch_norm: Any = None) -> nn.Conv2d:
+    """Copy a convolution alone.
+
+    Args:
+        conv: Its norm and activation, if it has any, are left out. Not modified.
+        batch_norm: Folded into the weights, by its running statistics.
+    """
     weight, bias = conv.weight, conv.bias
     if batch_norm is not None:
         weight, bias = fuse_conv_bn_weights(

@@ -3,12 +3,24 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from d2seg.export.differences import compare_keypoints, compare_masks
+from d2seg.export.eager import Detections, Prepare, detect_eagerly
 from d2seg.export.torchscript import RunFile
+
+__all__ = [
+    "Detections",
+    "ImageParity",
+    "ParityError",
+    "ParityReport",
+    "compare_detections",
+    "compare_file",
+    "detect_eagerly",
+]
 
 BOX_TOLERANCE = 0.05
 """Pixels by which a box coordinate may differ, for boxes within 100 px; in proportion beyond.
@@ -18,9 +30,6 @@ Runtimes add the same numbers in another order, which moves boxes by about 0.01 
 SCORE_TOLERANCE = 2e-3
 """By which a score may differ; float noise is below 0.001."""
 
-MASK_TOLERANCE = 5e-3
-"""By which any probability of a mask may differ; float noise is below 0.002."""
-
 MATCHED_SHARE = 0.98
 """Share of either side's detections that need a partner: near ties in NMS, and scores at the
 threshold, may flip under float noise."""
@@ -28,22 +37,6 @@ threshold, may flip under float noise."""
 HIGH_SCORE = 0.5
 """From this score on every detection needs a partner, unless it is at the end of a full list, where
 noise in the last score decides which detection stays."""
-
-
-class Detections(NamedTuple):
-    """The objects of one image, on the CPU.
-
-    Attributes:
-        boxes: (N, 4) float, XYXY pixels.
-        classes: (N,) int64.
-        masks: (N, 1, h, w) float probabilities.
-        scores: (N,) float.
-    """
-
-    boxes: Tensor
-    classes: Tensor
-    masks: Tensor
-    scores: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,9 +50,12 @@ class ImageParity:
         num_matched: Pairs of the same class that agree within all tolerances.
         box_difference: Largest difference of a box coordinate among all pairs, in pixels.
         score_difference: Largest difference of a score.
-        mask_difference: Largest difference of a mask probability.
+        mask_difference: Largest difference of a mask probability, or for masks of the size of the
+            image the largest share of an object's pixels that differ.
         highest_unmatched: Highest score of a detection without a partner that is not at the end of
             the list; 0 if there is none.
+        keypoint_difference: Largest difference of a keypoint coordinate, in pixels; None without
+            keypoints.
     """
 
     size_hw: tuple[int, int]
@@ -70,6 +66,7 @@ class ImageParity:
     score_difference: float
     mask_difference: float
     highest_unmatched: float
+    keypoint_difference: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -96,24 +93,25 @@ class ParityReport:
 
     def table(self) -> str:
         """Lay the comparison out as text, one line for each image."""
-        lines = [_ROW.format("image", "eager", "file", "matched", "box px", "score", "mask", "")]
+        points = any(image.keypoint_difference is not None for image in self.images)
+        titles = ["image", "eager", "file", "matched", "box px", "score", "mask"]
+        lines = [_line([*titles, *(["point px"] if points else [])])]
         for image in self.images:
-            lines.append(
-                _ROW.format(
-                    f"{image.size_hw[0]}x{image.size_hw[1]}",
-                    image.num_eager,
-                    image.num_file,
-                    image.num_matched,
-                    f"{image.box_difference:.1e}",
-                    f"{image.score_difference:.1e}",
-                    f"{image.mask_difference:.1e}",
-                    "same" if image.passed else "DIFFERS",
-                )
-            )
-        return "\n".join(line.rstrip() for line in lines)
+            differences = [image.box_difference, image.score_difference, image.mask_difference]
+            if points:
+                differences.append(image.keypoint_difference or 0.0)
+            cells = [f"{image.size_hw[0]}x{image.size_hw[1]}"]
+            cells += map(str, (image.num_eager, image.num_file, image.num_matched))
+            cells += [f"{difference:.1e}" for difference in differences]
+            lines.append(f"{_line(cells)}  {'same' if image.passed else 'DIFFERS'}")
+        return "\n".join(lines)
 
 
-_ROW = "{:>11} {:>6} {:>6} {:>8} {:>9} {:>9} {:>9}  {}"
+_WIDTHS = (11, 6, 6, 8, 9, 9, 9, 9)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return " ".join(cell.rjust(width) for cell, width in zip(cells, _WIDTHS, strict=False))
 
 
 class ParityError(ValueError):
@@ -133,7 +131,14 @@ class ParityError(ValueError):
         self.report = report
 
 
-def compare_file(model: Any, run: RunFile, images: Sequence[Tensor], flip: bool) -> ParityReport:
+def compare_file(
+    model: Any,
+    run: RunFile,
+    images: Sequence[Tensor],
+    flip: bool,
+    names: Sequence[str] = ("boxes", "classes", "masks", "scores", "image_size"),
+    prepare: Prepare | None = None,
+) -> ParityReport:
     """Run a file and the eager model on images.
 
     Args:
@@ -141,21 +146,17 @@ def compare_file(model: Any, run: RunFile, images: Sequence[Tensor], flip: bool)
         run: The file, loaded in its own runtime.
         images: Each (3, H, W) float, raw pixels in the order of the model.
         flip: Whether the file takes the channels in the reverse order.
+        names: Of the file's outputs, in order.
+        prepare: What the file does to an image before the network, as the model's predictor does
+            it; None for nothing.
     """
     rows = []
     for image in images:
-        boxes, classes, masks, scores, _ = run(image.flip(0) if flip else image)
-        found = Detections(boxes, classes, masks, scores)
-        size_hw = (image.shape[1], image.shape[2])
-        rows.append(compare_detections(size_hw, detect_eagerly(model, image), found))
+        found = Detections.from_outputs(names, run(image.flip(0) if flip else image))
+        full_masks = found.masks is not None and found.masks.dim() == 3
+        eager = detect_eagerly(model, image, prepare, full_masks)
+        rows.append(compare_detections((image.shape[1], image.shape[2]), eager, found))
     return ParityReport(rows)
-
-
-def detect_eagerly(model: Any, image: Tensor) -> Detections:
-    """Run a model of either framework on one image (3, H, W), masks as probabilities."""
-    with torch.inference_mode():
-        found = model.inference([{"image": image}], do_postprocess=False)[0].to("cpu")
-    return Detections(found.pred_boxes.tensor, found.pred_classes, found.pred_masks, found.scores)
 
 
 def compare_detections(
@@ -170,12 +171,14 @@ def compare_detections(
     """
     pairs = _pair_up(eager, found)
     first, second = pairs[:, 0], pairs[:, 1]
+    # At least 1: in proportion only for boxes that reach beyond 100 px.
+    scale = (eager.boxes[first].abs().amax(dim=1) / 100).clamp(min=1)
     boxes = (eager.boxes[first] - found.boxes[second]).abs().amax(dim=1)
     scores = (eager.scores[first] - found.scores[second]).abs()
-    masks = (eager.masks[first] - found.masks[second]).abs().flatten(1).amax(dim=1)
-    box_limit = BOX_TOLERANCE * (eager.boxes[first].abs().amax(dim=1) / 100).clamp(min=1)
+    masks, masks_same = compare_masks(eager.masks, found.masks, pairs)
+    points, points_same = compare_keypoints(eager.keypoints, found.keypoints, pairs, scale)
     # Written so that a NaN on one side counts as a difference.
-    same = (boxes <= box_limit) & (scores <= SCORE_TOLERANCE) & (masks <= MASK_TOLERANCE)
+    same = (boxes <= BOX_TOLERANCE * scale) & (scores <= SCORE_TOLERANCE) & masks_same & points_same
     unmatched = torch.cat(
         [
             _above_weakest(_without(eager.scores, first[same]), found.scores),
@@ -191,6 +194,7 @@ def compare_detections(
         _largest(scores),
         _largest(masks),
         _largest(unmatched),
+        None if eager.keypoints is None else _largest(points),
     )
 
 

@@ -1,35 +1,14 @@
-"""The backbone of a deployable model: a residual network and its feature pyramid."""
+"""The backbones of deployable models: a residual network, alone or under a feature pyramid."""
 
+import copy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2seg.export.layers import fold_all, fold_convolution
-
-
-class Residual(nn.Module):
-    """A residual block of two or three convolutions.
-
-    Args:
-        block: detectron2's ``BasicBlock`` or ``BottleneckBlock``.
-    """
-
-    def __init__(self, block: Any) -> None:
-        super().__init__()
-        names = [name for name in ("conv1", "conv2", "conv3") if hasattr(block, name)]
-        layers: list[nn.Module] = []
-        for conv in fold_all(getattr(block, name) for name in names):
-            layers += [conv, nn.ReLU()]
-        self.branch = nn.Sequential(*layers[:-1])  # the last ReLU comes after the sum
-        self.shortcut = (
-            nn.Identity() if block.shortcut is None else fold_convolution(block.shortcut)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (1, C_in, H, W) to (1, C_out, H / stride, W / stride)."""
-        return F.relu(self.branch(x) + self.shortcut(x))
+from d2seg.export.layers import fold_all
+from d2seg.export.residual import ResidualNetwork
 
 
 class Pyramid(nn.Module):
@@ -44,16 +23,10 @@ class Pyramid(nn.Module):
 
     def __init__(self, fpn: Any) -> None:
         super().__init__()
-        resnet = fpn.bottom_up
-        self.stem = nn.Sequential(
-            fold_convolution(resnet.stem.conv1), nn.ReLU(), nn.MaxPool2d(3, stride=2, padding=1)
-        )
-        self.stages = nn.ModuleList(
-            nn.Sequential(*(Residual(block) for block in getattr(resnet, name)))
-            for name in resnet.stage_names
-        )
-        self.sources: list[int] = [list(resnet.stage_names).index(name) for name in fpn.in_features]
-        shapes = resnet.output_shape()
+        self.network = ResidualNetwork(fpn.bottom_up)
+        stages = self.network.level_names
+        self.sources: list[int] = [stages.index(name) for name in fpn.in_features]
+        shapes = fpn.bottom_up.output_shape()
         numbers = [shapes[name].stride.bit_length() - 1 for name in fpn.in_features]
         # Coarsest first, the order in which they run.
         laterals = fold_all(getattr(fpn, f"fpn_lateral{number}") for number in reversed(numbers))
@@ -62,17 +35,15 @@ class Pyramid(nn.Module):
         self.laterals, self.outputs = nn.ModuleList(laterals[1:]), nn.ModuleList(outputs[1:])
         self.average: bool = getattr(fpn, "fuse_type", getattr(fpn, "_fuse_type", "sum")) == "avg"
         self.level_names = list(fpn.output_shape())
-        self.pooled_level = -1
+        self.top_levels: nn.Module | None = None
+        self.top_source = 0
         if fpn.top_block is not None:
-            self.pooled_level = self.level_names.index(fpn.top_block.in_feature)
+            self.top_levels = _top_levels(fpn.top_block)
+            self.top_source = [*stages, *self.level_names].index(fpn.top_block.in_feature)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """Map (1, 3, H, W), sides multiples of the coarsest stride, to (1, C, H_l, W_l) each."""
-        x = self.stem(x)
-        stages: list[Tensor] = []
-        for stage in self.stages:
-            x = stage(x)
-            stages.append(x)
+        stages = self.network(x)
         features = [stages[source] for source in self.sources]
         merged = self.top_lateral(features[-1])
         levels = [self.top_output(merged)]
@@ -83,6 +54,40 @@ class Pyramid(nn.Module):
             if self.average:
                 merged = merged / 2
             levels.insert(0, output(merged))
-        if self.pooled_level >= 0:
-            levels.append(F.max_pool2d(levels[self.pooled_level], kernel_size=1, stride=2))
+        if self.top_levels is not None:
+            levels += self.top_levels((stages + levels)[self.top_source])
         return levels
+
+
+class PooledLevel(nn.Module):
+    """One more level of every second cell, detectron2's ``LastLevelMaxPool``."""
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map (1, C, H, W) to one (1, C, H / 2, W / 2)."""
+        return [F.max_pool2d(x, kernel_size=1, stride=2)]
+
+
+class ConvolvedLevels(nn.Module):
+    """Two more levels by convolutions, detectron2's ``LastLevelP6P7``."""
+
+    def __init__(self, block: Any) -> None:
+        super().__init__()
+        self.p6, self.p7 = copy.deepcopy(block.p6), copy.deepcopy(block.p7)
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        """Map (1, C_in, H, W) to (1, C, H / 2, W / 2) and (1, C, H / 4, W / 4)."""
+        p6 = self.p6(x)
+        return [p6, self.p7(F.relu(p6))]
+
+
+def _top_levels(block: Any) -> nn.Module:
+    return ConvolvedLevels(block) if hasattr(block, "p6") else PooledLevel()
+
+
+def plain_backbone(backbone: Any) -> ResidualNetwork | Pyramid:
+    """Copy detectron2's ``ResNet``, or ``FPN`` over one, into plain layers.
+
+    Args:
+        backbone: See :func:`d2seg.export.support.check_supported`. Not modified.
+    """
+    return Pyramid(backbone) if hasattr(backbone, "bottom_up") else ResidualNetwork(backbone)

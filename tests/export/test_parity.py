@@ -22,10 +22,10 @@ def detections(count: int = 60) -> Detections:
 
 def test_order_does_not_matter() -> None:
     eager = detections()
-    shuffled = Detections(*(field[torch.randperm(60)] for field in eager))
-    assert not compare_detections((100, 120), eager, shuffled).passed  # each field in its own order
+    shuffled = eager._replace(boxes=eager.boxes[torch.randperm(60)])
+    assert not compare_detections((100, 120), eager, shuffled).passed  # boxes in another order
     order = torch.randperm(60, generator=torch.Generator().manual_seed(1))
-    parity = compare_detections((100, 120), eager, Detections(*(field[order] for field in eager)))
+    parity = compare_detections((100, 120), eager, eager.rows(order))
     assert parity.passed
     assert parity.num_matched == 60
     assert parity.box_difference == parity.score_difference == parity.mask_difference == 0.0
@@ -72,8 +72,8 @@ def test_boxes_of_large_images_may_differ_in_proportion() -> None:
 
 def test_a_weak_detection_may_flip_a_strong_one_not() -> None:
     eager = detections()
-    without_last = Detections(*(field[:-1] for field in eager))
-    without_first = Detections(*(field[1:] for field in eager))
+    without_last = eager.rows(slice(0, -1))
+    without_first = eager.rows(slice(1, None))
     assert compare_detections((100, 120), eager, without_last).passed
     assert compare_detections((100, 120), without_last, eager).passed
     parity = compare_detections((100, 120), eager, without_first)
@@ -84,7 +84,7 @@ def test_a_weak_detection_may_flip_a_strong_one_not() -> None:
 
 def test_a_strong_detection_at_the_end_of_a_full_list_may_flip() -> None:
     full = detections()._replace(scores=torch.linspace(0.95, 0.8, 60))
-    other_end = Detections(*(field.clone() for field in full))
+    other_end = full._replace(boxes=full.boxes.clone())
     other_end.boxes[-1] += 20
     assert compare_detections((100, 120), full, other_end).passed
     other_end.boxes[-2] += 20

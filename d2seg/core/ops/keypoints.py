@@ -1,7 +1,6 @@
 """Keypoints as cells of a heat map over their box (Mask R-CNN, arXiv:1703.06870, section 5)."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -51,8 +50,9 @@ def decode_heatmaps(heatmaps: Tensor, boxes: Tensor) -> Tensor:
     for index in range(len(pixels_wh)):
         width, height = pixels_wh[index][0], pixels_wh[index][1]
         maps = heatmaps[index]
-        enlarged = F.interpolate(
-            maps[None], size=[height, width], mode="bicubic", align_corners=False
+        # The operator itself: F.interpolate would bring every other kind of resizing along.
+        enlarged = torch.ops.aten.upsample_bicubic2d(
+            maps[None], [height, width], False, None, None
         )[0]
         logit, position = enlarged.flatten(1).max(dim=1)  # [K]
         column = position % width
