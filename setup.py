@@ -53,6 +53,7 @@ setup(
         "jinja2",
     ],
     extras_require={
+        "executorch": ["executorch>=1.3"],
         "features": FEATURES,
         "train": ["faster-coco-eval", "tensorboard"],
         "video": ["av>=14"],

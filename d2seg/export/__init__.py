@@ -30,7 +30,7 @@ __all__ = [
     "read_description",
 ]
 
-FILE_NAMES = {"ptl": "mobile_optimized.ptl"}
+FILE_NAMES = {"ptl": "mobile_optimized.ptl", "pte": "mobile.pte"}
 """The formats, and the usual name of a file of each."""
 
 
@@ -47,6 +47,7 @@ def export_model(
     max_detections: int | None = None,
     resize_inside: bool = False,
     full_masks: bool = False,
+    canvas_hw: tuple[int, int] | None = None,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
 
@@ -60,7 +61,9 @@ def export_model(
             framework. Not modified.
         cfg: Its config.
         output_dir: Folder of the file, made if it does not exist.
-        format: ``ptl``, written to ``mobile_optimized.ptl``.
+        format: ``ptl``, written to ``mobile_optimized.ptl``; or ``pte``, written to ``mobile.pte``
+            for ExecuTorch, which takes images of one size and returns a fixed number of detections
+            with a count, see :class:`d2seg.export.static.deployable.StaticRCNN`.
         aten_only: Use no torchvision operator, which stock phone runtimes do not have.
         input_order: Order of the channels the file takes, ``RGB`` or ``BGR``; by default
             ``INPUT.FORMAT``.
@@ -72,6 +75,8 @@ def export_model(
             that was given.
         full_masks: Return masks (N, H, W) bool of the image instead of (N, 1, h, w) probabilities
             in the boxes: a byte for each pixel and object, 100 objects at 800 x 1333 are 107 MB.
+        canvas_hw: Height and width of the input of a ``pte``; by default a square with the edge
+            ``INPUT.MIN_SIZE_TEST``.
 
     Returns:
         How the file compares with the model, image by image.
@@ -97,7 +102,12 @@ def export_model(
     description = describe(
         cfg, format, aten_only, order, resize_inside=resize_inside, full_masks=full_masks
     )
-    with replace_when_complete(Path(output_dir) / FILE_NAMES[format]) as path:
+    target = Path(output_dir) / FILE_NAMES[format]
+    if format == "pte":
+        from d2seg.export.static.export import export_pte
+
+        return export_pte(eager, deployable, description, target, tensors, canvas_hw)
+    with replace_when_complete(target) as path:
         save_torchscript(deployable, path, {DESCRIPTION_NAME: description.to_json()})
         report = compare_file(
             eager,

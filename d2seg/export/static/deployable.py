@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.families import TwoStages
 from d2seg.export.static.stages import (
     StaticBoxStage,
     StaticMaskStage,
@@ -29,7 +30,7 @@ class StaticRCNN(nn.Module):
         size_hw: Height and width of the canvas, multiples of ``model.size_divisibility``.
 
     Raises:
-        ValueError: The size is no such multiple, or there is no limit on the detections.
+        ValueError: The size is no such multiple, or the model cannot have fixed shapes.
     """
 
     pixel_mean: Tensor
@@ -38,27 +39,21 @@ class StaticRCNN(nn.Module):
     def __init__(self, model: DeployableRCNN, size_hw: tuple[int, int]) -> None:
         super().__init__()
         check_size(size_hw, model.size_divisibility)
-        if model.boxes.topk < 0:
-            raise ValueError(
-                "A file with fixed shapes needs a limit on the detections; set "
-                f"TEST.DETECTIONS_PER_IMAGE above 0, not {model.boxes.topk}."
-            )
+        detector = check_fixed(model)
         self.size_hw = size_hw
         self.flip_channels = model.flip_channels
         self.register_buffer("pixel_mean", model.pixel_mean)
         self.register_buffer("pixel_std", model.pixel_std)
-        self.pyramid = model.pyramid
-        sizes = grid_sizes(model.pyramid, size_hw, len(model.pixel_mean))
-        grids = [sizes[level] for level in model.proposals.levels]
-        self.proposals = StaticProposalStage(model.proposals, grids, PROPOSAL_STEPS)
-        self.boxes = StaticBoxStage(model.boxes, BOX_STEPS)
-        self.masks = StaticMaskStage(model.masks)
+        self.backbone = model.backbone
+        sizes = grid_sizes(model.backbone, size_hw, len(model.pixel_mean))
+        grids = [sizes[level] for level in detector.proposals.levels]
+        self.proposals = StaticProposalStage(detector.proposals, grids, PROPOSAL_STEPS)
+        self.boxes = StaticBoxStage(detector.boxes, BOX_STEPS)
+        self.masks = None if model.masks is None else StaticMaskStage(model.masks)
         self.requires_grad_(False)
         self.eval()
 
-    def forward(
-        self, image: Tensor, image_size: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, image: Tensor, image_size: Tensor) -> tuple[Tensor, ...]:
         """Find the objects of an image.
 
         Args:
@@ -66,17 +61,19 @@ class StaticRCNN(nn.Module):
             image_size: (2,) int64, height and width of the part that the image takes.
 
         Returns:
-            boxes (D, 4) float, XYXY pixels of the canvas; classes (D,) int64; masks (D, 1, h, w)
-            float probabilities within the boxes; scores (D,) float, falling; count (1,) int64: only
-            so many of the D detections exist, the others are zeros (their masks mean nothing).
+            A tuple, without masks where the model has none: boxes (D, 4) float, XYXY pixels of the
+            canvas; classes (D,) int64; masks (D, 1, h, w) float probabilities within the boxes;
+            scores (D,) float, falling; image_size (2,) as given; count (1,) int64: only so many of
+            the D detections exist, the others are zeros (their masks mean nothing).
         """
         size = image_size.to(torch.float32)
         limits = torch.cat([size, size]).reshape(2, 2).flip(1).flatten()
-        features = self.pyramid(self._prepare(image, size))
+        features = self.backbone(self._prepare(image, size))
         regions, counted = self.proposals(features, limits)
         boxes, scores, classes, found = self.boxes(features, regions, counted, limits)
-        masks = self.masks(features, boxes, classes)
-        return boxes, classes, masks, scores, found.to(torch.int64).sum(dim=0, keepdim=True)
+        count = found.to(torch.int64).sum(dim=0, keepdim=True)
+        masks = () if self.masks is None else (self.masks(features, boxes, classes),)
+        return boxes, classes, *masks, scores, image_size.clone(), count
 
     def _prepare(self, image: Tensor, size: Tensor) -> Tensor:
         """Normalise (3, H, W) and blank what is not image: (1, 3, H, W)."""
@@ -87,6 +84,31 @@ class StaticRCNN(nn.Module):
         rows = (torch.arange(height, dtype=size.dtype) < size[0]).to(image.dtype)
         columns = (torch.arange(width, dtype=size.dtype) < size[1]).to(image.dtype)
         return (normalised * rows[:, None] * columns[None])[None]
+
+
+def check_fixed(model: DeployableRCNN) -> TwoStages:
+    """Refuse a model that cannot have fixed shapes.
+
+    Returns:
+        Its detector.
+
+    Raises:
+        ValueError: Names the part that is in the way.
+    """
+    detector, reason = model.detector, ""
+    if not isinstance(detector, TwoStages):
+        reason = "this one detects without proposals (RetinaNet)"
+    elif model.keypoints is not None:
+        reason = "this one finds keypoints (MODEL.KEYPOINT_ON)"
+    elif model.full_masks:
+        reason = "full_masks asks for masks in the size of the image"
+    elif model.resize is not None:
+        reason = "resize_inside asks for images of any size; a .pte is given letterboxed ones"
+    elif detector.boxes.topk < 1:
+        reason = f"TEST.DETECTIONS_PER_IMAGE is {detector.boxes.topk} here; set a limit above 0"
+    else:
+        return detector
+    raise ValueError(f"Faster, Mask and Cascade R-CNN can have fixed shapes, but {reason}.")
 
 
 def check_size(size_hw: tuple[int, int], multiple: int) -> None:

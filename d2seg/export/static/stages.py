@@ -1,18 +1,19 @@
 """The stages of a static model: those of the dynamic one, with lists of fixed length between."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
-from d2seg.core.ops.anchors import grid_anchors
-from d2seg.core.ops.box_coding import decode_boxes
+from d2seg.core.ops.masks import mask_probabilities
 from d2seg.core.ops.proposals import flatten_deltas, flatten_logits
 from d2seg.core.ops.static_nms import keep_by_steps, suppression_matrix
 from d2seg.core.ops.static_roi_align import Pooling, pool_by_products
-from d2seg.core.ops.static_selection import select_fixed_detections, select_fixed_proposals
-from d2seg.export.deployable import BoxStage, MaskStage, ProposalStage
-from d2seg.export.layers import Pooler
+from d2seg.core.ops.static_selection import (
+    clip_to_limits,
+    select_fixed_detections,
+    select_fixed_proposals,
+)
+from d2seg.export.proposals import ProposalStage
+from d2seg.export.regions import BoxStage, MaskStage, Regions
 
 NUM_CANDIDATES = 1000
 """How many pairs of a region and a class enter the NMS of the detections."""
@@ -37,11 +38,16 @@ class MatrixNms(nn.Module):
         return keep_by_steps(matrix, usable, self.steps)
 
 
-class StaticPooler(nn.Module):
-    """Region pooling by matrix products, with the settings of a dynamic pooler."""
+class StaticRegions(nn.Module):
+    """Features of regions, pooled by matrix products.
 
-    def __init__(self, pooler: Pooler) -> None:
+    Args:
+        regions: The dynamic form; its layers are shared.
+    """
+
+    def __init__(self, regions: Regions) -> None:
         super().__init__()
+        pooler = regions.pooler
         self.levels = pooler.levels
         self.pooling = Pooling(
             pooler.output_hw,
@@ -51,10 +57,13 @@ class StaticPooler(nn.Module):
             pooler.canonical_size,
             pooler.canonical_level,
         )
+        self.trunk = regions.trunk
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
-        """Pool boxes (R, 4), XYXY pixels, from the levels (1, C, H_l, W_l): (R, C, h, w)."""
-        return pool_by_products([features[level] for level in self.levels], boxes, self.pooling)
+        """Map boxes (R, 4), XYXY pixels, to (R, C, h, w)."""
+        maps = [features[level] for level in self.levels]
+        pooled: Tensor = self.trunk(pool_by_products(maps, boxes, self.pooling))
+        return pooled
 
 
 class StaticProposalStage(nn.Module):
@@ -73,8 +82,8 @@ class StaticProposalStage(nn.Module):
         self.scale_clamp, self.min_box_size = stage.scale_clamp, stage.min_box_size
         self.pre_nms_topk, self.post_nms_topk = stage.pre_nms_topk, stage.post_nms_topk
         self.nms = MatrixNms(stage.nms_thresh, steps)
-        for index, (cell, stride) in enumerate(zip(stage.cells, stage.strides, strict=True)):
-            anchors = grid_anchors(cell, grids_hw[index], stride, stage.offset)
+        maps = [torch.zeros(1, 1, *grid_hw) for grid_hw in grids_hw]
+        for index, anchors in enumerate(stage.anchors(maps)):
             self.register_buffer(f"anchors_{index}", anchors)
 
     def forward(self, features: list[Tensor], limits: Tensor) -> tuple[Tensor, Tensor]:
@@ -95,7 +104,7 @@ class StaticProposalStage(nn.Module):
 
 
 class StaticBoxStage(nn.Module):
-    """Classification and refinement of the proposals.
+    """Classification and refinement of the proposals, in one step or in a cascade.
 
     Args:
         stage: The dynamic stage; its layers are shared.
@@ -104,21 +113,22 @@ class StaticBoxStage(nn.Module):
 
     def __init__(self, stage: BoxStage, steps: int) -> None:
         super().__init__()
-        self.pooler = StaticPooler(stage.pooler)
-        self.head, self.cls_score, self.bbox_pred = stage.head, stage.cls_score, stage.bbox_pred
-        self.weights, self.scale_clamp = stage.weights, stage.scale_clamp
+        self.regions, self.heads = StaticRegions(stage.regions), stage.heads
         self.score_thresh, self.topk = stage.score_thresh, stage.topk
-        self.independent_classes = stage.independent_classes
         self.nms = MatrixNms(stage.nms_thresh, steps)
 
     def forward(
-        self, features: list[Tensor], regions: Tensor, counted: Tensor, limits: Tensor
+        self, features: list[Tensor], boxes: Tensor, counted: Tensor, limits: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Turn regions (P, 4) into boxes (D, 4), scores (D,), classes (D,) and which count (D,)."""
-        hidden = self.head(self.pooler(features, regions))
-        logits = self.cls_score(hidden)
-        probs = logits.sigmoid() if self.independent_classes else logits.softmax(dim=1)
-        boxes = decode_boxes(self.bbox_pred(hidden), regions, self.weights, self.scale_clamp)
+        """Turn proposals (P, 4) into boxes (D, 4), scores, classes and which count (D,) each."""
+        judged = []
+        for step, head in enumerate(self.heads):
+            if step > 0:
+                boxes = clip_to_limits(boxes, limits)
+            boxes, probs = head(self.regions(features, boxes), boxes)
+            judged.append(probs)
+        # All steps of a cascade judge the boxes of the last one.
+        probs = judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
         return select_fixed_detections(
             boxes,
             probs,
@@ -140,19 +150,17 @@ class StaticMaskStage(nn.Module):
 
     def __init__(self, stage: MaskStage) -> None:
         super().__init__()
-        self.pooler = StaticPooler(stage.pooler)
-        self.head = stage.head
+        self.regions, self.layers = StaticRegions(stage.regions), stage.layers
 
     def forward(self, features: list[Tensor], boxes: Tensor, classes: Tensor) -> Tensor:
         """Segment boxes (D, 4) of classes (D,): probabilities (D, 1, h, w)."""
-        logits = self.head(self.pooler(features, boxes))
-        rows = torch.arange(logits.shape[0], device=logits.device)
-        chosen = logits if logits.shape[1] == 1 else logits[rows, classes][:, None]
-        return chosen.sigmoid()
+        return mask_probabilities(self.layers(self.regions(features, boxes)), classes)
 
 
-def grid_sizes(pyramid: nn.Module, size_hw: tuple[int, int], channels: int) -> list[Any]:
-    """Find the height and width of each level of a pyramid for images of one size."""
+def grid_sizes(
+    backbone: nn.Module, size_hw: tuple[int, int], channels: int
+) -> list[tuple[int, int]]:
+    """Find the height and width of each map of a backbone for images of one size."""
     with torch.inference_mode():
-        features = pyramid(torch.zeros(1, channels, *size_hw))
+        features = backbone(torch.zeros(1, channels, *size_hw))
     return [(int(one.shape[2]), int(one.shape[3])) for one in features]

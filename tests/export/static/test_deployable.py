@@ -18,7 +18,7 @@ def place(image: torch.Tensor, size_hw: tuple[int, int]) -> tuple[torch.Tensor, 
 
 
 def check_same(want: Detections, found: tuple[torch.Tensor, ...]) -> None:
-    count = int(found[4])
+    count = int(found[-1])
     parity = compare_detections((1, 1), want, Detections(*(values[:count] for values in found[:4])))
     assert parity.num_matched == len(want.scores) == count > 10
     assert parity.box_difference < 2e-3
@@ -41,7 +41,7 @@ def test_a_full_canvas_is_what_the_dynamic_model_sees(classes: int, agnostic: bo
         found = StaticRCNN(dynamic, (96, 160))(image, torch.tensor([96, 160]))
     check_same(Detections(*want[:4]), found)
     assert [len(values) for values in found[:4]] == [40] * 4
-    count = int(found[4])
+    count = int(found[-1])
     assert not found[0][count:].any()
     assert not found[3][count:].any()
 
@@ -79,5 +79,7 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 
 def test_unlimited_detections_are_refused() -> None:
     dynamic = DeployableRCNN(thin_model(thin_config(TEST__DETECTIONS_PER_IMAGE=-1)))
-    with pytest.raises(ValueError, match="set TEST.DETECTIONS_PER_IMAGE above 0, not -1"):
+    with pytest.raises(
+        ValueError, match="TEST.DETECTIONS_PER_IMAGE is -1 here; set a limit above 0"
+    ):
         StaticRCNN(dynamic, (96, 160))

@@ -1,0 +1,53 @@
+"""Weights and activations of a static model as int8 (PT2E quantisation, for XNNPACK)."""
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+QUANTISED = (
+    "backbone",
+    "proposals.hidden",
+    "boxes.heads.0.layers",
+    "boxes.heads.1.layers",
+    "boxes.heads.2.layers",
+    "masks.layers",
+)
+"""The parts that are stored and computed in int8: nearly all of the work. The layers that give
+scores and offsets stay float, and so does all arithmetic on boxes."""
+
+
+def quantise(model: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> nn.Module:
+    """Make a copy of a static model whose convolutions and linear layers compute in int8.
+
+    Args:
+        model: A :class:`d2seg.export.static.deployable.StaticRCNN`.
+        inputs: What its ``forward`` takes, for images such as it will see; the ranges of the
+            activations are measured on them.
+
+    Returns:
+        A graph that simulates the rounding when it is run in torch.
+
+    Raises:
+        ValueError: There is no input.
+        ImportError: ExecuTorch is not installed.
+    """
+    if not inputs:
+        raise ValueError("Quantisation needs at least one image to measure activations on.")
+    from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
+    from torchao.quantization.pt2e import quantize_pt2e
+
+    settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+    quantizer = xnnpack.XNNPACKQuantizer()
+    for name in QUANTISED:
+        quantizer.set_module_name(name, settings)
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the packages' own deprecations
+        graph: Any = torch.export.export(model, inputs[0]).module()
+        prepared = quantize_pt2e.prepare_pt2e(graph, quantizer)
+        for one in inputs:
+            prepared(*one)
+        converted: nn.Module = quantize_pt2e.convert_pt2e(prepared)
+    return converted
