@@ -1,5 +1,6 @@
 """Weights and activations of a static model as int8 (PT2E quantisation, for XNNPACK)."""
 
+import re
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -7,15 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-QUANTISED = (
-    "backbone",
-    "proposals.hidden",
-    "boxes.heads.0.layers",
-    "boxes.heads.1.layers",
-    "boxes.heads.2.layers",
-    "masks.layers",
+QUANTISED = re.compile(
+    r"(backbone|proposals\.hidden|boxes\.heads\.\d+\.layers|masks\.layers)(\..*)?"
 )
-"""The parts that are stored and computed in int8: nearly all of the work. The layers that give
+"""The modules that are stored and computed in int8: nearly all of the work. The layers that give
 scores and offsets stay float, and so does all arithmetic on boxes."""
 
 
@@ -39,10 +35,9 @@ def quantise(model: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> nn.Modul
     from executorch.backends.xnnpack.quantizer import xnnpack_quantizer as xnnpack
     from torchao.quantization.pt2e import quantize_pt2e
 
-    settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
     quantizer = xnnpack.XNNPACKQuantizer()
-    for name in QUANTISED:
-        quantizer.set_module_name(name, settings)
+    quantizer.set_global(xnnpack.get_symmetric_quantization_config(is_per_channel=True))
+    quantizer.set_filter_function(_in_quantised_part)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the packages' own deprecations
         graph: Any = torch.export.export(model, inputs[0]).module()
@@ -51,3 +46,11 @@ def quantise(model: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> nn.Modul
             prepared(*one)
         converted: nn.Module = quantize_pt2e.convert_pt2e(prepared)
     return converted
+
+
+def _in_quantised_part(node: Any) -> bool:
+    """Tell whether a node of the graph may be quantised; weights go with those that use them."""
+    if node.op == "get_attr":
+        return True
+    stack = node.meta.get("nn_module_stack", {})
+    return any(QUANTISED.fullmatch(name) for name, _ in stack.values())
