@@ -33,7 +33,7 @@ setup(
     packages=[*find_packages(include=["d2seg", "d2seg.*"]), "d2seg.configs"],
     package_dir={"d2seg.configs": "configs"},
     package_data={
-        "d2seg": ["py.typed", "assets/**/*", "**/*.html"],
+        "d2seg": ["py.typed", "assets/**/*", "**/*.html", "inspect/runtimes/*.txt"],
         "d2seg.configs": ["**/*.yaml", "**/*.py", "README.md"],
     },
     install_requires=[

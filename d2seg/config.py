@@ -40,6 +40,8 @@ _EXPORT = {
     # Resize images inside the file, by INPUT.MIN_SIZE_TEST and MAX_SIZE_TEST.
     "RESIZE_INSIDE": False,
     "FULL_MASKS": False,  # masks (N, H, W) of the image, not (N, 1, h, w) of the boxes
+    "WEIGHTS": "fp32",  # how the file stores them: fp32, half or int8
+    "OPTIMIZE": False,  # prepack them for XNNPACK
 }
 
 _TRAINING = {

@@ -21,6 +21,7 @@ COMMANDS = {
     "train": "train a model, and evaluate it",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
+    "inspect": "say what is in an exported file and which runtimes load it",
     "report": "measure stored detections and show curves, confusions and the worst images",
     "doctor": "say what is installed, which framework serves, and whether it works",
 }

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,12 @@ from d2seg.export.description import (
     describe,
     read_description,
 )
-from d2seg.export.images import predictor_resize, verification_images
+from d2seg.export.images import SHIPPED_IMAGES, predictor_resize, verification_images
 from d2seg.export.limits import limit_config, limit_model
 from d2seg.export.parity import ParityError, ParityReport, compare_file
-from d2seg.export.torchscript import inspect_file, load_lite, save_torchscript
+from d2seg.export.torchscript import has_xnnpack, inspect_file, load_lite, save_torchscript
+from d2seg.export.verify import verify_file
+from d2seg.export.weights import check_weights, reduce_weights
 from d2seg.framework import CfgNode
 
 __all__ = [
@@ -47,6 +50,8 @@ def export_model(
     max_detections: int | None = None,
     resize_inside: bool = False,
     full_masks: bool = False,
+    weights: str = "fp32",
+    optimize: bool = False,
     canvas_hw: tuple[int, int] | None = None,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
@@ -75,6 +80,10 @@ def export_model(
             that was given.
         full_masks: Return masks (N, H, W) bool of the image instead of (N, 1, h, w) probabilities
             in the boxes: a byte for each pixel and object, 100 objects at 800 x 1333 are 107 MB.
+        weights: How the file stores the weights of convolutions and linear layers: ``fp32``,
+            ``half`` (half the size) or ``int8`` (a quarter).
+        optimize: Prepack the weights for XNNPACK. The file then loads only where that is: on
+            phones, and in torch before 2.13. A torch without it writes the portable file.
         canvas_hw: Height and width of the input of a ``pte``; by default a square with the edge
             ``INPUT.MIN_SIZE_TEST``.
 
@@ -82,12 +91,13 @@ def export_model(
         How the file compares with the model, image by image.
 
     Raises:
-        ValueError: The format, the order or a limit is unknown or out of range, or the model is of
-            another family.
+        ValueError: The format, the order, the weights or a limit is unknown or out of range,
+            options do not go together, or the model is of another family.
+        IsADirectoryError: There is a folder where the file would go.
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
-    if format not in FILE_NAMES:
-        raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
+    check_options(format, weights, optimize)
+    target = _target(output_dir, format)
     order = input_order or cfg.INPUT.FORMAT
     cfg = limit_config(cfg, score_threshold, max_detections)
     eager = limit_model(model, score_threshold, max_detections)
@@ -99,24 +109,63 @@ def export_model(
         full_masks=full_masks,
     )
     tensors = verification_images(cfg, images, resized=not resize_inside)
+    optimize = optimize and has_xnnpack()
     description = describe(
-        cfg, format, aten_only, order, resize_inside=resize_inside, full_masks=full_masks
+        cfg,
+        format,
+        aten_only,
+        order,
+        resize_inside=resize_inside,
+        full_masks=full_masks,
+        weights=weights,
+        optimized_for="xnnpack" if optimize else "",
+        model=eager,
     )
-    target = Path(output_dir) / FILE_NAMES[format]
     if format == "pte":
         from d2seg.export.static.export import export_pte
 
-        return export_pte(eager, deployable, description, target, tensors, canvas_hw)
+        samples = verification_images(cfg, images or [SHIPPED_IMAGES])
+        return export_pte(eager, deployable, description, target, tensors, samples, canvas_hw)
+    stored = reduce_weights(deployable, weights)
+    flip = needs_flip(eager, order)
+    compare = partial(
+        compare_file,
+        eager,
+        images=tensors,
+        flip=flip,
+        names=[output.name for output in description.outputs],
+        prepare=predictor_resize(cfg) if resize_inside else None,
+    )
+    inputs = [image.flip(0) if flip else image for image in tensors]
     with replace_when_complete(target) as path:
-        save_torchscript(deployable, path, {DESCRIPTION_NAME: description.to_json()})
-        report = compare_file(
-            eager,
-            load_lite(path),
-            tensors,
-            flip=needs_flip(eager, order),
-            names=[output.name for output in description.outputs],
-            prepare=predictor_resize(cfg) if resize_inside else None,
-        )
-        if not report.passed:
-            raise ParityError(report)
+        save_torchscript(stored, path, {DESCRIPTION_NAME: description.to_json()}, optimize)
+        report = verify_file(compare, deployable, stored, load_lite(path), inputs, weights)
     return report
+
+
+def check_options(format: str, weights: str, optimize: bool) -> None:
+    """Refuse options of an export that do not exist or do not go together.
+
+    Raises:
+        ValueError: Says which.
+    """
+    if format not in FILE_NAMES:
+        raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
+    check_weights(weights)
+    if format == "pte" and weights == "half":
+        raise ValueError("a 'pte' stores its weights as 'fp32' or 'int8', not as 'half'.")
+    if optimize and format != "ptl":
+        raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
+    if optimize and weights != "fp32":
+        raise ValueError(
+            f"optimize prepacks float32 weights, but weights is '{weights}'; choose one of the two."
+        )
+
+
+def _target(output_dir: str | os.PathLike[str], format: str) -> Path:
+    target = Path(output_dir) / FILE_NAMES[format]
+    if target.is_dir():
+        raise IsADirectoryError(
+            f"'{target}' is a folder, but the exported file goes there; name another output folder."
+        )
+    return target

@@ -1,12 +1,15 @@
 """What a file says about itself: how to feed it, what comes out, and where it came from."""
 
+import hashlib
 import json
 import os
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from d2seg import __version__
 from d2seg.class_names import class_names
@@ -40,6 +43,11 @@ class ModelDescription:
         torch_version: Likewise.
         resize_inside: Whether the file resizes images itself, by ``resize_short`` and
             ``resize_longest``; it then takes whole grey values of an image of any size.
+        weights: How the file stores them: ``fp32``, ``half`` or ``int8``.
+        optimized_for: Library whose prepacked weights the file holds, such as ``xnnpack``; empty
+            for a file that every runtime can load.
+        num_parameters: Trained numbers in the model, whatever their storage; 0 if not known.
+        checksum: Of the model's weights, see :func:`weights_checksum`; empty if not known.
     """
 
     format: str
@@ -59,6 +67,10 @@ class ModelDescription:
     d2seg_version: str
     torch_version: str
     resize_inside: bool = False
+    weights: str = "fp32"
+    optimized_for: str = ""
+    num_parameters: int = 0
+    checksum: str = ""
 
     def to_json(self) -> str:
         """Return the description as indented JSON."""
@@ -66,11 +78,21 @@ class ModelDescription:
 
     @classmethod
     def from_json(cls, text: str) -> "ModelDescription":
-        """Read what :meth:`to_json` wrote."""
-        fields: dict[str, Any] = json.loads(text)
-        for name in ("inputs", "outputs"):
-            fields[name] = [TensorSchema(**schema) for schema in fields[name]]
-        return cls(**fields)
+        """Read what :meth:`to_json` wrote; what a newer version added is passed over.
+
+        Raises:
+            ValueError: The text is no description, or lacks something.
+        """
+        try:
+            known = {field.name for field in fields(cls)}
+            values: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in known}
+            for name in ("inputs", "outputs"):
+                values[name] = [TensorSchema(**schema) for schema in values[name]]
+            return cls(**values)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{DESCRIPTION_NAME} is not a description that d2seg wrote ({error})."
+            ) from error
 
 
 def describe(
@@ -81,6 +103,9 @@ def describe(
     *,
     resize_inside: bool = False,
     full_masks: bool = False,
+    weights: str = "fp32",
+    optimized_for: str = "",
+    model: nn.Module | None = None,
 ) -> ModelDescription:
     """Describe the file that a model with this config becomes.
 
@@ -91,6 +116,9 @@ def describe(
         input_order: Order of its input's channels.
         resize_inside: Whether it resizes images itself.
         full_masks: Whether its masks have the size of the image.
+        weights: How it stores the weights.
+        optimized_for: Library that its weights were prepacked for, if any.
+        model: The trained model, to count its parameters and to tell its weights from others.
     """
     thresholds = _thresholds(cfg)
     return ModelDescription(
@@ -111,11 +139,31 @@ def describe(
         d2seg_version=__version__,
         torch_version=torch.__version__,
         resize_inside=resize_inside,
+        weights=weights,
+        optimized_for=optimized_for,
+        num_parameters=sum(p.numel() for p in model.parameters()) if model else 0,
+        checksum=weights_checksum(model) if model else "",
     )
 
 
 def _thresholds(cfg: CfgNode) -> CfgNode:
     return cfg.MODEL.RETINANET if is_dense(cfg) else cfg.MODEL.ROI_HEADS
+
+
+def weights_checksum(model: nn.Module) -> str:
+    """Compute a checksum of names, types, shapes and values of a model's weights.
+
+    It is that of the trained model, before anything was folded or rounded: files of all kinds that
+    were made from one checkpoint have the same.
+
+    Returns:
+        ``sha256:`` and 64 hexadecimal digits.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        digest.update(value.detach().cpu().flatten().view(torch.uint8).numpy())
+    return f"sha256:{digest.hexdigest()}"
 
 
 def read_description(path: str | os.PathLike[str]) -> ModelDescription:
@@ -128,6 +176,10 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
         FileNotFoundError: There is no such file.
         ValueError: It has no description.
     """
+    if Path(path).suffix.lower() == ".pte":
+        from d2seg.export.executorch import read_pte_description
+
+        return read_pte_description(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

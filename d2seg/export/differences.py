@@ -3,29 +3,17 @@
 import torch
 from torch import Tensor
 
-MASK_TOLERANCE = 5e-3
-"""By which any probability of a mask may differ; float noise is below 0.002."""
-
-PIXEL_TOLERANCE = 0.01
-"""Share of an object's pixels that may differ in a mask of the size of the image, where noise
-decides those on the outline."""
+from d2seg.export.tolerances import TOLERANCES, Tolerances
 
 SMALL_OBJECT = 400
 """Pixels; an object with fewer may have as many differing pixels as one of this size."""
 
-KEYPOINT_TOLERANCE = 0.05
-"""Pixels by which a keypoint may be elsewhere."""
-
-KEYPOINT_SCORE_TOLERANCE = 2e-3
-"""By which the score of a keypoint may differ."""
-
-KEYPOINT_SHARE = 0.9
-"""Share of an object's keypoints that must be in place: one whose heat map has two equal peaks may
-be on either."""
-
 
 def compare_masks(
-    eager: Tensor | None, found: Tensor | None, pairs: Tensor
+    eager: Tensor | None,
+    found: Tensor | None,
+    pairs: Tensor,
+    tolerances: Tolerances = TOLERANCES["fp32"],
 ) -> tuple[Tensor, Tensor]:
     """Compare the masks of pairs of detections.
 
@@ -33,6 +21,7 @@ def compare_masks(
         eager: (N, 1, h, w) float probabilities or (N, height, width) bool; None without masks.
         found: Likewise, of the other side.
         pairs: (M, 2) int64, rows of both.
+        tolerances: What is small.
 
     Returns:
         differences (M,) float, the largest of a probability or the share of an object's pixels, and
@@ -46,13 +35,17 @@ def compare_masks(
     if eager.dtype == torch.bool:
         pixels = (first | second).flatten(1).sum(dim=1).clamp(min=SMALL_OBJECT)
         share = (first ^ second).flatten(1).sum(dim=1) / pixels
-        return share, share <= PIXEL_TOLERANCE
+        return share, share <= tolerances.pixel_share
     difference = (first - second).abs().flatten(1).amax(dim=1)
-    return difference, difference <= MASK_TOLERANCE
+    return difference, difference <= tolerances.mask
 
 
 def compare_keypoints(
-    eager: Tensor | None, found: Tensor | None, pairs: Tensor, scale: Tensor
+    eager: Tensor | None,
+    found: Tensor | None,
+    pairs: Tensor,
+    scale: Tensor,
+    tolerances: Tolerances = TOLERANCES["fp32"],
 ) -> tuple[Tensor, Tensor]:
     """Compare the keypoints of pairs of detections.
 
@@ -61,6 +54,7 @@ def compare_keypoints(
         found: Likewise, of the other side.
         pairs: (M, 2) int64, rows of both.
         scale: (M,) float, factors of the tolerance for positions.
+        tolerances: What agrees.
 
     Returns:
         differences (M,) float, the largest of a coordinate, in pixels, and whether enough keypoints
@@ -70,8 +64,8 @@ def compare_keypoints(
         return _only_if_equal(eager is found, len(pairs))
     difference = (eager[pairs[:, 0]] - found[pairs[:, 1]]).abs()  # [M,K,3]
     away, score = difference[..., :2].amax(dim=2), difference[..., 2]
-    same = (away <= KEYPOINT_TOLERANCE * scale[:, None]) & (score <= KEYPOINT_SCORE_TOLERANCE)
-    return away.amax(dim=1), same.float().mean(dim=1) >= KEYPOINT_SHARE
+    same = (away <= tolerances.box * scale[:, None]) & (score <= tolerances.score)
+    return away.amax(dim=1), same.float().mean(dim=1) >= tolerances.keypoint_share
 
 
 def _only_if_equal(equal: bool, count: int) -> tuple[Tensor, Tensor]:

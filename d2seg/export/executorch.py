@@ -8,7 +8,7 @@ import mmap
 import os
 import shutil
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.export.description import ModelDescription
-from d2seg.export.static.letterbox import letterbox, unletterbox
+from d2seg.export.static.runner import Letterboxed
 
 DESCRIBE = "describe"
 """The method of a file that takes nothing and returns its description, as JSON."""
@@ -29,79 +29,30 @@ DESCRIPTION_START = b'{\n  "format": "pte"'
 """What the description begins with, wherever it stands in the file."""
 
 
-class PteModel:
-    """An ExecuTorch file in ExecuTorch's runtime for Python, for images of any size.
+def load_pte(path: str | os.PathLike[str]) -> Letterboxed:
+    """Load a file into ExecuTorch's runtime for Python, for images of any size.
 
     Args:
-        path: A file that d2seg exported.
-
-    Attributes:
-        description: What the file says of itself. Its ``outputs`` names what a call returns, in
-            this order; ``N`` there is ``count`` here, not the fixed length in the file.
-        canvas_hw: Height and width of the images that the file itself takes.
+        path: A ``.pte`` that d2seg exported.
 
     Raises:
         FileNotFoundError, ValueError: There is no such file, or d2seg did not write it.
         ImportError: ExecuTorch is not installed.
     """
+    description = read_pte_description(path)
+    require_executorch()
+    from executorch.runtime import Runtime
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.description = read_pte_description(path)
-        require_executorch()
-        from executorch.runtime import Runtime
+    program = Runtime.get().load_program(os.fspath(path))
+    method: Any = program.load_method("forward")
 
-        _, height, width = self.description.inputs[0].shape
-        self.canvas_hw = (int(height), int(width))
-        self._names = [schema.name for schema in self.description.outputs]
-        # The method holds pointers into the program, so that has to live as long.
-        self._program = Runtime.get().load_program(os.fspath(path))
-        self._method: Any = self._program.load_method("forward")
+    def run(canvas: Tensor, image_size: Tensor) -> Sequence[Tensor]:
+        # The method points into the program, which lives as long as it is named here.
+        _, outputs = program, method.execute([canvas, image_size])
+        found: Sequence[Tensor] = outputs
+        return found
 
-    def __call__(self, image: Tensor) -> tuple[Tensor, ...]:
-        """Find the objects of an image.
-
-        Args:
-            image: (3, H, W) float, raw values 0..255, channels in ``description.input_order``; it
-                is resized to fit the file.
-
-        Returns:
-            In the order of ``description.outputs``: boxes (N, 4) float, XYXY pixels of ``image``
-            and not empty; classes (N,) int64; masks (N, 1, h, w) float probabilities in the boxes;
-            scores (N,) float, falling; image_size (2,) int64, that of ``image``; count (1,), N.
-
-        Raises:
-            ValueError, TypeError: The image has other dimensions or is not float.
-        """
-        canvas, placed_hw = letterbox(image.to(torch.float32), self.canvas_hw)
-        found = dict(zip(self._names, self.run_canvas(canvas, placed_hw), strict=True))
-        boxes, kept = unletterbox(found["boxes"], placed_hw, image.shape[1:])
-        rows = {name: found[name][kept] for name in found.keys() - {"image_size", "count"}}
-        rows |= {
-            "boxes": boxes[kept],
-            "image_size": torch.tensor(image.shape[1:]),
-            "count": kept.sum(dim=0, keepdim=True),
-        }
-        return tuple(rows[name] for name in self._names)
-
-    def run_canvas(self, canvas: Tensor, placed_hw: tuple[int, int]) -> list[Tensor]:
-        """Run the file as it is, and cut its outputs to what was found.
-
-        Args:
-            canvas: (3, H, W) float32 of the file's own size.
-            placed_hw: Height and width of the part, at the top left, that the image takes.
-        """
-        outputs = self._method.execute([canvas.contiguous(), torch.tensor(placed_hw)])
-        count = int(outputs[self._names.index("count")])
-        # Copies: the runtime reuses its memory in the next run.
-        return [
-            value.clone() if name in ("image_size", "count") else value[:count].clone()
-            for name, value in zip(self._names, outputs, strict=True)
-        ]
-
-
-def load_pte(path: str | os.PathLike[str]) -> PteModel:
-    """Load a ``.pte`` that d2seg exported: a callable for images of any size; see PteModel."""
-    return PteModel(path)
+    return Letterboxed(run, description)
 
 
 def save_pte(

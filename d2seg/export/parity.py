@@ -10,6 +10,7 @@ from torch import Tensor
 
 from d2seg.export.differences import compare_keypoints, compare_masks
 from d2seg.export.eager import Detections, Prepare, detect_eagerly
+from d2seg.export.tolerances import TOLERANCES, Tolerances
 from d2seg.export.torchscript import RunFile
 
 __all__ = [
@@ -22,21 +23,7 @@ __all__ = [
     "detect_eagerly",
 ]
 
-BOX_TOLERANCE = 0.05
-"""Pixels by which a box coordinate may differ, for boxes within 100 px; in proportion beyond.
-
-Runtimes add the same numbers in another order, which moves boxes by about 0.01 px."""
-
-SCORE_TOLERANCE = 2e-3
-"""By which a score may differ; float noise is below 0.001."""
-
-MATCHED_SHARE = 0.98
-"""Share of either side's detections that need a partner: near ties in NMS, and scores at the
-threshold, may flip under float noise."""
-
-HIGH_SCORE = 0.5
-"""From this score on every detection needs a partner, unless it is at the end of a full list, where
-noise in the last score decides which detection stays."""
+FULL = TOLERANCES["fp32"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +43,7 @@ class ImageParity:
             the list; 0 if there is none.
         keypoint_difference: Largest difference of a keypoint coordinate, in pixels; None without
             keypoints.
+        tolerances: What counts as the same.
     """
 
     size_hw: tuple[int, int]
@@ -67,12 +55,13 @@ class ImageParity:
     mask_difference: float
     highest_unmatched: float
     keypoint_difference: float | None = None
+    tolerances: Tolerances = FULL
 
     @property
     def passed(self) -> bool:
         """Whether the file finds the same objects."""
-        enough = self.num_matched >= MATCHED_SHARE * max(self.num_eager, self.num_file)
-        return enough and self.highest_unmatched < HIGH_SCORE
+        most = max(self.num_eager, self.num_file)
+        return self.tolerances.accept(most, self.num_matched, self.highest_unmatched)
 
 
 @dataclass(frozen=True)
@@ -138,6 +127,7 @@ def compare_file(
     flip: bool,
     names: Sequence[str] = ("boxes", "classes", "masks", "scores", "image_size"),
     prepare: Prepare | None = None,
+    tolerances: Tolerances = FULL,
 ) -> ParityReport:
     """Run a file and the eager model on images.
 
@@ -149,18 +139,23 @@ def compare_file(
         names: Of the file's outputs, in order.
         prepare: What the file does to an image before the network, as the model's predictor does
             it; None for nothing.
+        tolerances: What counts as the same.
     """
     rows = []
     for image in images:
         found = Detections.from_outputs(names, run(image.flip(0) if flip else image))
         full_masks = found.masks is not None and found.masks.dim() == 3
         eager = detect_eagerly(model, image, prepare, full_masks)
-        rows.append(compare_detections((image.shape[1], image.shape[2]), eager, found))
+        size_hw = (image.shape[1], image.shape[2])
+        rows.append(compare_detections(size_hw, eager, found, tolerances))
     return ParityReport(rows)
 
 
 def compare_detections(
-    size_hw: tuple[int, int], eager: Detections, found: Detections
+    size_hw: tuple[int, int],
+    eager: Detections,
+    found: Detections,
+    tolerances: Tolerances = FULL,
 ) -> ImageParity:
     """Pair the detections of both sides, whatever their order, and measure the pairs.
 
@@ -168,6 +163,7 @@ def compare_detections(
         size_hw: Height and width of the image, for the report.
         eager: What the eager model found.
         found: What the file found.
+        tolerances: What counts as the same.
     """
     pairs = _pair_up(eager, found)
     first, second = pairs[:, 0], pairs[:, 1]
@@ -175,14 +171,17 @@ def compare_detections(
     scale = (eager.boxes[first].abs().amax(dim=1) / 100).clamp(min=1)
     boxes = (eager.boxes[first] - found.boxes[second]).abs().amax(dim=1)
     scores = (eager.scores[first] - found.scores[second]).abs()
-    masks, masks_same = compare_masks(eager.masks, found.masks, pairs)
-    points, points_same = compare_keypoints(eager.keypoints, found.keypoints, pairs, scale)
+    masks, masks_same = compare_masks(eager.masks, found.masks, pairs, tolerances)
+    points, points_same = compare_keypoints(
+        eager.keypoints, found.keypoints, pairs, scale, tolerances
+    )
     # Written so that a NaN on one side counts as a difference.
-    same = (boxes <= BOX_TOLERANCE * scale) & (scores <= SCORE_TOLERANCE) & masks_same & points_same
+    same = (boxes <= tolerances.box * scale) & (scores <= tolerances.score)
+    same &= masks_same & points_same
     unmatched = torch.cat(
         [
-            _above_weakest(_without(eager.scores, first[same]), found.scores),
-            _above_weakest(_without(found.scores, second[same]), eager.scores),
+            _above_weakest(_without(eager.scores, first[same]), found.scores, tolerances.score),
+            _above_weakest(_without(found.scores, second[same]), eager.scores, tolerances.score),
         ]
     )
     return ImageParity(
@@ -195,6 +194,7 @@ def compare_detections(
         _largest(masks),
         _largest(unmatched),
         None if eager.keypoints is None else _largest(points),
+        tolerances,
     )
 
 
@@ -223,8 +223,8 @@ def _without(values: Tensor, rows: Tensor) -> Tensor:
     return values[kept]
 
 
-def _above_weakest(scores: Tensor, others: Tensor) -> Tensor:
-    return scores[scores > others.min() + SCORE_TOLERANCE] if len(others) else scores
+def _above_weakest(scores: Tensor, others: Tensor, tolerance: float) -> Tensor:
+    return scores[scores > others.min() + tolerance] if len(others) else scores
 
 
 def _largest(values: Tensor) -> float:

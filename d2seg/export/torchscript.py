@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.jit.mobile
 from torch import Tensor, nn
+from torch.utils.mobile_optimizer import optimize_for_mobile
 
 RunFile = Callable[[Tensor], tuple[Tensor, ...]]
 """From an image (3, H, W) to the outputs that a file has."""
@@ -30,22 +31,35 @@ class FileFacts(NamedTuple):
 
 
 def save_torchscript(
-    module: nn.Module, path: str | os.PathLike[str], extra_files: Mapping[str, str]
+    module: nn.Module,
+    path: str | os.PathLike[str],
+    extra_files: Mapping[str, str],
+    optimize: bool = False,
 ) -> None:
     """Compile a module and write it for the lite interpreter.
 
     It is frozen: weights become constants, and branches that they decide disappear with the
-    operators in them. It is not optimised for a processor, because files that are (XNNPACK
-    prepacking) load only into the torch releases that have that processor's library.
+    operators in them. It is not optimised for a processor unless asked for, because files that are
+    (XNNPACK prepacking) load only into the torch releases that have that library: the runtimes of
+    phones, and torch before 2.13.
 
     Args:
         module: In eval mode, tensors in and out. Not modified.
         path: The file to write, usually ``*.ptl``.
         extra_files: Texts stored in the file, by name.
+        optimize: Prepack the weights for XNNPACK and fuse what it can; this torch must have it, see
+            :func:`has_xnnpack`.
     """
     with _without_deprecation_warnings():
         frozen = torch.jit.freeze(torch.jit.script(module))
+        if optimize:
+            frozen = optimize_for_mobile(frozen)
         frozen._save_for_lite_interpreter(os.fspath(path), _extra_files=dict(extra_files))
+
+
+def has_xnnpack() -> bool:
+    """Tell whether this torch was built with XNNPACK; the wheels from 2.13 on are not."""
+    return bool(torch._C._is_xnnpack_enabled())
 
 
 def load_lite(path: str | os.PathLike[str]) -> RunFile:

@@ -3,11 +3,12 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.export.deployable import DeployableRCNN, needs_flip
@@ -18,7 +19,10 @@ from d2seg.export.schema import TensorSchema
 from d2seg.export.static.canvas import OnCanvas, default_canvas, fit_canvas
 from d2seg.export.static.deployable import StaticRCNN
 from d2seg.export.static.letterbox import place_on_canvas
+from d2seg.export.static.quantise import quantise
+from d2seg.export.static.runner import Letterboxed
 from d2seg.export.static.settling import steps_taken
+from d2seg.export.tolerances import TOLERANCES
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +33,7 @@ def export_pte(
     description: ModelDescription,
     path: Path,
     images: Sequence[Tensor],
+    samples: Sequence[Tensor],
     canvas_hw: tuple[int, int] | None = None,
 ) -> ParityReport:
     """Write a model as an ExecuTorch file, and compare the file with the model before it is kept.
@@ -36,9 +41,11 @@ def export_pte(
     Args:
         model: The eager model, in eval mode.
         deployable: Made from it.
-        description: Of the file; inputs and outputs are filled in here.
+        description: Of the file; inputs and outputs are filled in here. With weights ``int8`` the
+            convolutions and linear layers compute in int8.
         path: The file to write.
         images: To compare on: each (3, H, W) float, raw pixels in the order of the model.
+        samples: Likewise, to measure the ranges of activations on for int8.
         canvas_hw: Height and width of the file's input; by default a square with the edge that the
             model was tested with.
 
@@ -56,20 +63,36 @@ def export_pte(
     static = StaticRCNN(deployable, size_hw)
     flip = needs_flip(model, description.input_order)
     placed = [fit_canvas(image, size_hw) for image in images]
-    inputs = [_file_input(image.flip(0) if flip else image, size_hw) for image in placed]
+    inputs = _file_inputs(placed, size_hw, flip)
     report_steps(static, inputs)
     description = describe_static(description, static, inputs[0])
+    compare = partial(
+        compare_file,
+        OnCanvas(model, size_hw),
+        images=placed,
+        flip=flip,
+        names=[output.name for output in description.outputs],
+    )
+    stored: nn.Module = static
+    if description.weights == "int8":
+        # Before the rounding, so that nothing but rounding is left to explain a difference.
+        require_passed(compare(run=Letterboxed(static, description)))
+        fitted = [fit_canvas(sample, size_hw) for sample in samples]
+        stored = quantise(static, _file_inputs(fitted, size_hw, flip))
     with replace_when_complete(path) as temporary:
-        save_pte(static, inputs[0], temporary, description)
-        report = compare_file(
-            OnCanvas(model, size_hw),
-            load_pte(temporary),
-            placed,
-            flip,
-            [output.name for output in description.outputs],
-        )
-        if not report.passed:
-            raise ParityError(report)
+        save_pte(stored, inputs[0], temporary, description)
+        tolerances = TOLERANCES[description.weights]
+        return require_passed(compare(run=load_pte(temporary), tolerances=tolerances))
+
+
+def require_passed(report: ParityReport) -> ParityReport:
+    """Return a report that passed.
+
+    Raises:
+        ParityError: It did not.
+    """
+    if not report.passed:
+        raise ParityError(report)
     return report
 
 
@@ -121,5 +144,9 @@ def report_steps(model: StaticRCNN, inputs: Sequence[tuple[Tensor, ...]]) -> Non
             )
 
 
-def _file_input(image: Tensor, canvas_hw: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    return place_on_canvas(image, canvas_hw), torch.tensor(image.shape[1:])
+def _file_inputs(
+    placed: Sequence[Tensor], canvas_hw: tuple[int, int], flip: bool
+) -> list[tuple[Tensor, Tensor]]:
+    """Turn images that fit the canvas into what a file takes."""
+    ordered = [image.flip(0) if flip else image for image in placed]
+    return [(place_on_canvas(one, canvas_hw), torch.tensor(one.shape[1:])) for one in ordered]

@@ -15,6 +15,15 @@ QUANTISED = re.compile(
 scores and offsets stay float, and so does all arithmetic on boxes."""
 
 
+OPERATORS: tuple[Any, ...] = (
+    torch.ops.aten.conv2d.default,
+    torch.ops.aten.conv_transpose2d.input,
+    torch.ops.aten.linear.default,
+    torch.ops.aten.add.Tensor,
+)
+"""What is computed in int8 within them."""
+
+
 def quantise(model: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> nn.Module:
     """Make a copy of a static model whose convolutions and linear layers compute in int8.
 
@@ -36,7 +45,10 @@ def quantise(model: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> nn.Modul
     from torchao.quantization.pt2e import quantize_pt2e
 
     quantizer = xnnpack.XNNPACKQuantizer()
-    quantizer.set_global(xnnpack.get_symmetric_quantization_config(is_per_channel=True))
+    settings = xnnpack.get_symmetric_quantization_config(is_per_channel=True)
+    # One operator at a time: asked for all, the quantizer takes every concatenation of boxes too.
+    for operator in OPERATORS:
+        quantizer.set_operator_type(operator, settings)
     quantizer.set_filter_function(_in_quantised_part)
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # of the packages' own deprecations
