@@ -152,9 +152,9 @@ def check_options(format: str, weights: str, optimize: bool) -> None:
     if format not in FILE_NAMES:
         raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
     check_weights(weights)
-    if format == "pte" and weights != "fp32":
+    if format == "pte" and weights == "half":
         raise ValueError(
-            f"a file of format 'pte' stores its weights as 'fp32', not as '{weights}'."
+            "a file of format 'pte' stores its weights as 'fp32' or 'int8', not 'half'."
         )
     if optimize and format != "ptl":
         raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")

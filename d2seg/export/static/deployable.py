@@ -68,7 +68,9 @@ class StaticRCNN(nn.Module):
         """
         size = image_size.to(torch.float32)
         limits = torch.cat([size, size]).reshape(2, 2).flip(1).flatten()
-        features = self.backbone(self._prepare(image, size))
+        # Taken apart, so that what follows is another part for XNNPACK: with int8 it fails to lay
+        # out a part whose results leave it in both orders of the channels.
+        features = [one[0][None] for one in self.backbone(self._prepare(image, size))]
         regions, counted = self.proposals(features, limits)
         boxes, scores, classes, found = self.boxes(features, regions, counted, limits)
         count = found.to(torch.int64).sum(dim=0, keepdim=True)
