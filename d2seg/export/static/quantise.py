@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 QUANTISED = re.compile(r"(backbone|boxes\.heads\.\d+\.layers|masks\.layers)(\..*)?")
-"""The modules that are stored and computed in int8: nearly all of the work. The RPN stays float (the
+"""The modules that are stored and computed in int8: most of the work. The RPN stays float (the
 quantizer takes only the first use of the convolution that its levels share), and so do the layers
 that give scores and offsets, and all arithmetic on boxes."""
 
