@@ -50,6 +50,7 @@ setup(
         "jinja2",
     ],
     extras_require={
+        "executorch": ["executorch>=1.3"],
         # zarr 3 has no release for Python 3.10.
         "features": ["zarr>=3; python_version >= '3.11'", "pyarrow"],
         "train": ["faster-coco-eval", "tensorboard"],

@@ -19,6 +19,12 @@ what comes:
   where the model has none. d2seg.postprocess pastes the masks into the image. Class names, channel
   order, outputs and the config are in the file: d2seg.export.read_description.
 
+  --format pte writes DIR/mobile.pte for ExecuTorch with XNNPACK, for images of one size. Two
+  tensors go in: the image (3, H, W) in the top left of a canvas of --input-size, and the height
+  and width (2,) int64 that it takes there. Out come lists of fixed length, and last count (1,): so
+  many of the detections exist. d2seg.export.executorch.load_pte does the resizing and the cutting.
+  Needs pip install "d2seg[executorch]" and takes minutes. Not for keypoints and RetinaNet.
+
   Faster, Mask, Keypoint and Cascade R-CNN on FPN, C4 and DC5, and RetinaNet can be exported.
 
   The file is loaded again in its own runtime and compared with the model; one that finds other
@@ -34,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_config_file(parser)
-    parser.add_argument("--format", default="ptl", choices=["ptl"], help="kind of file")
+    parser.add_argument("--format", default="ptl", choices=["ptl", "pte"], help="kind of file")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--ops",
@@ -85,6 +91,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "phones, and in torch before 2.13 (default: EXPORT.OPTIMIZE, no)",
     )
     parser.add_argument(
+        "--input-size",
+        type=int,
+        nargs=2,
+        metavar=("H", "W"),
+        help="of a pte: height and width that images are letterboxed to (default: a square with "
+        "the edge INPUT.MIN_SIZE_TEST)",
+    )
+    parser.add_argument(
         "--images",
         nargs="+",
         metavar="PATH",
@@ -100,7 +114,6 @@ def run(args: argparse.Namespace) -> int:
         FILE_NAMES,
         ParityError,
         export_model,
-        inspect_file,
         read_description,
     )
     from d2seg.framework import DetectionCheckpointer, build_model
@@ -117,17 +130,15 @@ def run(args: argparse.Namespace) -> int:
         print(error.report.table())
         raise
     path = args.output / FILE_NAMES[args.format]
-    facts, description = inspect_file(path), read_description(path)
-    print(
-        f"{path}: {facts.megabytes:.1f} MB, {len(facts.operators)} operators "
-        f"({description.operators}), bytecode version {facts.bytecode_version}"
-    )
+    description = read_description(path)
+    runtime = "ExecuTorch" if args.format == "pte" else "the lite interpreter"
+    print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {_operators(path, description)}")
     print(
         f"input: {description.input_order}, raw values 0..255; weights: {description.weights}, "
         f"{_preparation(description, options['optimize'])}"
     )
     print(f"output: {', '.join(output.name for output in description.outputs)}")
-    print("the file in the lite interpreter against the model, largest differences of each image:")
+    print(f"the file in {runtime} against the model, largest differences of each image:")
     print(report.table())
     if report.found_nothing:
         print(
@@ -162,13 +173,30 @@ def read_options(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
         "resize_inside": args.resize_inside or keys.RESIZE_INSIDE,
         "full_masks": args.full_masks or keys.FULL_MASKS,
         "weights": args.weights or keys.WEIGHTS,
+        "canvas_hw": tuple(args.input_size) if args.input_size else None,
         "optimize": keys.OPTIMIZE if args.optimize is None else args.optimize,
     }
+
+
+def _operators(path: Path, description: "ModelDescription") -> str:
+    """Say what a runtime needs to run a file."""
+    if description.format == "pte":
+        size = " x ".join(map(str, description.inputs[0].shape[1:]))
+        return f"images letterboxed to {size}, at most {description.max_detections} detections"
+    from d2seg.export import inspect_file
+
+    facts = inspect_file(path)
+    return (
+        f"{len(facts.operators)} operators ({description.operators}), "
+        f"bytecode version {facts.bytecode_version}"
+    )
 
 
 def _preparation(description: "ModelDescription", wanted: bool) -> str:
     if description.optimized_for:
         return "prepacked for XNNPACK: does not load into torch 2.13 or newer"
+    if description.format == "pte":
+        return "run by XNNPACK"
     if wanted:
         return "not optimised for a processor, because this torch has no XNNPACK"
     return "not optimised for a processor"

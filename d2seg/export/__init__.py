@@ -14,7 +14,7 @@ from d2seg.export.description import (
     describe,
     read_description,
 )
-from d2seg.export.images import predictor_resize, verification_images
+from d2seg.export.images import SHIPPED_IMAGES, predictor_resize, verification_images
 from d2seg.export.limits import limit_config, limit_model
 from d2seg.export.parity import ParityError, ParityReport, compare_file
 from d2seg.export.torchscript import has_xnnpack, inspect_file, load_lite, save_torchscript
@@ -33,7 +33,7 @@ __all__ = [
     "read_description",
 ]
 
-FILE_NAMES = {"ptl": "mobile_optimized.ptl"}
+FILE_NAMES = {"ptl": "mobile_optimized.ptl", "pte": "mobile.pte"}
 """The formats, and the usual name of a file of each."""
 
 
@@ -52,6 +52,7 @@ def export_model(
     full_masks: bool = False,
     weights: str = "fp32",
     optimize: bool = False,
+    canvas_hw: tuple[int, int] | None = None,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
 
@@ -65,7 +66,9 @@ def export_model(
             framework. Not modified.
         cfg: Its config.
         output_dir: Folder of the file, made if it does not exist.
-        format: ``ptl``, written to ``mobile_optimized.ptl``.
+        format: ``ptl``, written to ``mobile_optimized.ptl``; or ``pte``, written to ``mobile.pte``
+            for ExecuTorch, which takes images of one size and returns a fixed number of detections
+            with a count, see :class:`d2seg.export.static.deployable.StaticRCNN`.
         aten_only: Use no torchvision operator, which stock phone runtimes do not have.
         input_order: Order of the channels the file takes, ``RGB`` or ``BGR``; by default
             ``INPUT.FORMAT``.
@@ -81,6 +84,8 @@ def export_model(
             ``half`` (half the size) or ``int8`` (a quarter).
         optimize: Prepack the weights for XNNPACK. The file then loads only where that is: on
             phones, and in torch before 2.13. A torch without it writes the portable file.
+        canvas_hw: Height and width of the input of a ``pte``; by default a square with the edge
+            ``INPUT.MIN_SIZE_TEST``.
 
     Returns:
         How the file compares with the model, image by image.
@@ -104,7 +109,6 @@ def export_model(
         full_masks=full_masks,
     )
     tensors = verification_images(cfg, images, resized=not resize_inside)
-    stored = reduce_weights(deployable, weights)
     optimize = optimize and has_xnnpack()
     description = describe(
         cfg,
@@ -117,6 +121,12 @@ def export_model(
         optimized_for="xnnpack" if optimize else "",
         model=eager,
     )
+    if format == "pte":
+        from d2seg.export.static.export import export_pte
+
+        samples = verification_images(cfg, images or [SHIPPED_IMAGES])
+        return export_pte(eager, deployable, description, target, tensors, samples, canvas_hw)
+    stored = reduce_weights(deployable, weights)
     flip = needs_flip(eager, order)
     compare = partial(
         compare_file,
@@ -142,6 +152,10 @@ def check_options(format: str, weights: str, optimize: bool) -> None:
     if format not in FILE_NAMES:
         raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
     check_weights(weights)
+    if format == "pte" and weights == "half":
+        raise ValueError(
+            "a file of format 'pte' stores its weights as 'fp32' or 'int8', not 'half'."
+        )
     if optimize and format != "ptl":
         raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
     if optimize and weights != "fp32":

@@ -5,6 +5,7 @@ import json
 import os
 import zipfile
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -175,6 +176,10 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
         FileNotFoundError: There is no such file.
         ValueError: It has no description.
     """
+    if Path(path).suffix.lower() == ".pte":
+        from d2seg.export.executorch import read_pte_description
+
+        return read_pte_description(path)
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

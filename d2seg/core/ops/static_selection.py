@@ -1,0 +1,139 @@
+"""Proposals and detections of one image as lists of fixed length, with a mask of what counts.
+
+The same choices as :mod:`d2seg.core.ops.proposals` and :mod:`d2seg.core.ops.detections` make, for
+runtimes whose shapes may not depend on the image. What does not count is all zeros.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from d2seg.core.ops.box_coding import decode_boxes
+from d2seg.core.ops.boxes import nonempty
+
+Suppress = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""From boxes (N, 4) in falling rank, usable (N,) float and groups (N,) or None to keep (N,) float,
+such as :class:`d2seg.export.static.stages.MatrixNms`."""
+
+UNUSABLE = -1.0e30
+"""The score of what must not be chosen; below every logit."""
+
+
+def clip_to_limits(boxes: Tensor, limits: Tensor) -> Tensor:
+    """Clip boxes to a size that is a tensor, out of place.
+
+    Args:
+        boxes: (..., 4) float, XYXY pixels.
+        limits: (4,) float: width, height, width, height.
+    """
+    return boxes.clamp(min=0.0).minimum(limits)
+
+
+def finite_rows(values: Tensor) -> Tensor:
+    """Tell which rows of (N, C) have neither an Inf nor a NaN: (N,) bool."""
+    return values.abs().amax(dim=1) <= torch.finfo(values.dtype).max
+
+
+def select_fixed_proposals(
+    logits: list[Tensor],
+    deltas: list[Tensor],
+    anchors: list[Tensor],
+    limits: Tensor,
+    weights: list[float],
+    scale_clamp: float,
+    suppress: Suppress,
+    pre_nms_topk: int,
+    post_nms_topk: int,
+    min_box_size: float,
+) -> tuple[Tensor, Tensor]:
+    """Pick the proposals of one image: best of each level, decoded, clipped, after NMS per level.
+
+    Args:
+        logits: Per level (A_l,) float, objectness.
+        deltas: Per level (A_l, 4) float, box deltas.
+        anchors: Per level (A_l, 4) float, XYXY pixels.
+        limits: (4,) float, the width and height of the image without padding, twice.
+        weights: Factors that the deltas carry.
+        scale_clamp: Upper bound of dw and dh.
+        suppress: Non-maximum suppression.
+        pre_nms_topk: How many boxes of each level enter it.
+        post_nms_topk: How many boxes of all levels leave it.
+        min_box_size: Boxes must be wider and higher than this, in pixels.
+
+    Returns:
+        Boxes (P, 4) float XYXY pixels by falling logit and which of them count, (P,) bool.
+    """
+    scores, boxes = [], []
+    for level, level_logits in enumerate(logits):
+        best, index = level_logits.topk(min(pre_nms_topk, len(level_logits)))
+        decoded = decode_boxes(deltas[level][index], anchors[level][index], weights, scale_clamp)
+        finite = finite_rows(torch.cat([decoded, best[:, None]], dim=1))
+        clipped = clip_to_limits(decoded, limits)
+        usable = finite & nonempty(clipped, min_box_size)
+        clipped = torch.where(usable[:, None], clipped, 0.0)
+        keep = suppress(clipped, usable.to(clipped.dtype), None)
+        scores.append(torch.where(keep > 0, best, UNUSABLE))
+        boxes.append(clipped)
+    every = torch.cat(scores)
+    best, index = every.topk(min(post_nms_topk, len(every)))
+    return torch.cat(boxes)[index], best > UNUSABLE
+
+
+def select_fixed_detections(
+    boxes: Tensor,
+    probs: Tensor,
+    counted: Tensor,
+    limits: Tensor,
+    score_thresh: float,
+    suppress: Suppress,
+    topk: int,
+    num_candidates: int,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Pick the detections of one image: scores above a threshold, NMS per class, the best of them.
+
+    Only the best candidates enter NMS. That changes nothing as long as ``topk`` of them survive, or
+    there are no others above the threshold.
+
+    Args:
+        boxes: (R, 4K) float, XYXY pixels for each class, or (R, 4) for all classes together.
+        probs: (R, K + 1) float in [0, 1]; the last column is background and is ignored.
+        counted: (R,) bool; other regions are ignored.
+        limits: (4,) float, the width and height of the image without padding, twice.
+        score_thresh: Scores must exceed this.
+        suppress: Non-maximum suppression.
+        topk: How many detections to return.
+        num_candidates: How many regions and classes enter NMS, those with the highest scores.
+
+    Returns:
+        boxes (D, 4), scores (D,), classes (D,) int64 by falling score, and which of them count,
+        (D,) bool. Regions with a value that is not finite are left out.
+    """
+    num_classes = probs.shape[1] - 1
+    usable = counted & finite_rows(torch.cat([boxes, probs], dim=1))  # [R]
+    scores = torch.where(usable[:, None], probs[:, :-1], UNUSABLE).flatten()  # [R*K]
+    best, index = scores.topk(min(num_candidates, len(scores)))
+    # A tensor: quantisation would turn a number into a float.
+    per_region = torch.tensor(num_classes, device=index.device)
+    classes = index.remainder(per_region)
+    if boxes.shape[1] == 4:
+        index = index.div(per_region, rounding_mode="floor")
+    chosen = clip_to_limits(boxes.reshape(-1, 4)[index], limits)
+    above = best > score_thresh
+    chosen = torch.where(above[:, None], chosen, 0.0)
+    keep = suppress(chosen, above.to(chosen.dtype), classes if num_classes > 1 else None)
+    return _best_of(chosen, torch.where(keep > 0, best, UNUSABLE), classes, topk)
+
+
+def _best_of(
+    boxes: Tensor, scores: Tensor, classes: Tensor, topk: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Take the best ``topk`` and blank those that must not be chosen."""
+    best, index = scores.topk(min(topk, len(scores)))
+    counted = best > UNUSABLE
+    return (
+        torch.where(counted[:, None], boxes[index], 0.0),
+        torch.where(counted, best, 0.0),
+        classes[index] * counted.to(torch.int64),
+        counted,
+    )

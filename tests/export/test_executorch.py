@@ -1,0 +1,137 @@
+"""ExecuTorch files: written, described, run and compared. Slow, and only where ExecuTorch is."""
+
+import importlib.util
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from d2seg.export import ParityError, export_model, read_description
+from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.executorch import find_flatc, load_pte, read_pte_description
+from d2seg.export.static import export as static_export
+from d2seg.export.static.deployable import StaticRCNN
+from tests.export.models import pictures, thin_config, thin_model
+from tests.export.test_export_model import write_pictures
+
+needs_executorch = pytest.mark.skipif(
+    importlib.util.find_spec("executorch") is None, reason="executorch is not installed"
+)
+quiet = pytest.mark.filterwarnings("ignore")  # deprecations within executorch and torchao
+
+
+def small_config() -> Any:
+    """A model whose file is written quickly."""
+    return thin_config(
+        MODEL__RPN__PRE_NMS_TOPK_TEST=100,
+        MODEL__RPN__POST_NMS_TOPK_TEST=50,
+        INPUT__MIN_SIZE_TEST=64,
+    )
+
+
+@needs_executorch
+@quiet
+@pytest.mark.slow
+def test_file_is_written_verified_and_described(tmp_path: Path, record_property: Any) -> None:
+    cfg = small_config()
+    images = [write_pictures(tmp_path / "images")]
+    report = export_model(
+        thin_model(cfg),
+        cfg,
+        tmp_path,
+        format="pte",
+        input_order="RGB",
+        images=images,
+        canvas_hw=(64, 96),
+    )
+    assert report.passed
+    path = tmp_path / "mobile.pte"
+    description = read_description(path)
+    assert description.input_order == "RGB"
+    assert description.weights == "fp32"
+    assert description.inputs[0].shape == [3, 64, 96]
+    run = load_pte(path)
+    assert run.description == description
+    outputs = dict(zip([one.name for one in description.outputs], run(pictures()[0]), strict=True))
+    assert outputs["image_size"].tolist() == [97, 150]
+    assert len(outputs["boxes"]) == int(outputs["count"])
+    record_property("pte", f"{path.stat().st_size / 1e6:.1f} MB\n{report.table()}")
+
+
+@needs_executorch
+@quiet
+@pytest.mark.slow
+def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Tampered(StaticRCNN):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.boxes.heads[0].weights = [5.0, 5.0, 5.0, 5.0]
+
+    monkeypatch.setattr(static_export, "StaticRCNN", Tampered)
+    (tmp_path / "mobile.pte").write_text("an earlier file")
+    cfg, images = small_config(), [write_pictures(tmp_path / "images")]
+    with pytest.raises(ParityError, match="finds other objects than the model"):
+        export_model(
+            thin_model(cfg), cfg, tmp_path, format="pte", images=images, canvas_hw=(64, 96)
+        )
+    assert (tmp_path / "mobile.pte").read_text() == "an earlier file"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("executorch") is not None, reason="executorch is installed"
+)
+def test_without_executorch_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+    with pytest.raises(ImportError, match=r"pip install \"d2seg\[executorch\]\""):
+        export_model(thin_model(), thin_config(), tmp_path, format="pte")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_flatc_one_sentence_says_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="program flatc, which is neither on the PATH"):
+        find_flatc()
+    (tmp_path / "flatc").write_text("#!/bin/sh\n")
+    os.chmod(tmp_path / "flatc", 0o755)
+    assert find_flatc() == str(tmp_path / "flatc")
+
+
+def test_a_file_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "other.pte"
+    for content in (b"", b"\x00\x00ET12 nothing", b'{\n  "format": "pte", \0'):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="other.pte' has no description: d2seg did not"):
+            read_pte_description(path)
+    with pytest.raises(FileNotFoundError):
+        read_pte_description(tmp_path / "missing.pte")
+
+
+def test_what_cannot_have_fixed_shapes_is_refused() -> None:
+    for options, reason in (
+        ({"full_masks": True}, "full_masks asks for masks in the size of the image"),
+        ({"resize": (64, 96)}, "resize_inside asks for images of any size"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            StaticRCNN(DeployableRCNN(thin_model(), **options), (64, 96))  # type: ignore[arg-type]
+    keypoints = thin_config(
+        MODEL__KEYPOINT_ON=True, MODEL__MASK_ON=False, MODEL__ROI_HEADS__NUM_CLASSES=1
+    )
+    with pytest.raises(ValueError, match=r"this one finds keypoints \(MODEL.KEYPOINT_ON\)"):
+        StaticRCNN(DeployableRCNN(thin_model(keypoints)), (64, 96))
+
+
+def test_half_weights_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match="'pte' stores its weights as 'fp32' or 'int8', not 'half'"
+    ):
+        export_model(thin_model(), thin_config(), tmp_path, format="pte", weights="half")
+
+
+def test_outputs_are_tensors_without_masks() -> None:
+    model = DeployableRCNN(thin_model(thin_config(MODEL__MASK_ON=False)))
+    outputs = StaticRCNN(model, (64, 96))(pictures()[0][:, :64, :96], torch.tensor([64, 96]))
+    assert [tuple(one.shape) for one in outputs] == [(40, 4), (40,), (40,), (2,), (1,)]
