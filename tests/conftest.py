@@ -19,6 +19,11 @@ ROOT = Path(__file__).resolve().parents[1]
 RunPython = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, for which no process then waits at the end."""
+    items.sort(key=lambda item: "test_overfit" not in item.nodeid)
+
+
 def pytest_runtest_setup() -> None:
     """Let no test depend on chance, or on the tests before it."""
     random.seed(0)
