@@ -58,6 +58,7 @@ setup(
         "dev": [
             "av",
             "build",
+            "executorch>=1.3",
             "hypothesis",
             "import-linter",
             "mypy",
