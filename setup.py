@@ -55,6 +55,7 @@ setup(
         "features": ["zarr>=3; python_version >= '3.11'", "pyarrow"],
         "train": ["faster-coco-eval", "tensorboard"],
         "video": ["av>=14"],
+        "viz": ["supervision>=0.31", "pandas"],
         "dev": [
             "av",
             "build",
@@ -63,6 +64,7 @@ setup(
             "import-linter",
             "mypy",
             "omegaconf",
+            "pandas",
             "pyarrow",
             "pytest",
             "pytest-xdist",
@@ -70,6 +72,7 @@ setup(
             "scikit-learn",
             "scipy",
             "setuptools>=70.1",
+            "supervision",
             "types-PyYAML",
             "zarr>=3; python_version >= '3.11'",
         ],

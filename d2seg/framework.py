@@ -128,6 +128,7 @@ if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core.utils import comm
     from d2seg.core.utils.events import EventStorage
     from d2seg.core.utils.file_io import PathManager
+    from d2seg.core.utils.visualizer import GenericMask
 else:
     from detectron2 import model_zoo
     from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
@@ -192,6 +193,7 @@ else:
     from detectron2.utils import comm
     from detectron2.utils.events import EventStorage
     from detectron2.utils.file_io import PathManager
+    from detectron2.utils.visualizer import GenericMask
 
     PathManager.register_handler(
         PrefixHandler("d2seg://", f"{Path(__file__).parent / 'assets'}{os.sep}"),
@@ -221,6 +223,7 @@ __all__ = [
     "EventStorage",
     "FixedSizeCrop",
     "GeneralizedRCNNWithTTA",
+    "GenericMask",
     "HookBase",
     "ImageList",
     "Instances",

@@ -26,6 +26,7 @@ STAND_IN_MODULES = (
     "structures",
     "utils",
     "utils.events",
+    "utils.visualizer",
 )
 
 

@@ -3,9 +3,9 @@
 Both kinds can be told to give pixels or run lengths, and both take an index like a tensor.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -19,6 +19,18 @@ Index = Tensor | slice
 """A slice, (N,) bool, or (M,) int64."""
 
 
+class Window(NamedTuple):
+    """The part of an image in which a mask lies.
+
+    Attributes:
+        pixels: (h, w) bool; h and w may be 0.
+        origin_xy: Column and row of the first pixel in the image.
+    """
+
+    pixels: Tensor
+    origin_xy: tuple[int, int]
+
+
 class Masks(Protocol):
     """What the masks of an image can be asked for."""
 
@@ -30,6 +42,9 @@ class Masks(Protocol):
 
     def paste(self, threshold: float) -> Tensor:
         """Return the pixels of all objects: (N, height, width) bool, see `paste_masks`."""
+
+    def windows(self, threshold: float) -> Iterator[Window]:
+        """Yield the surroundings of one object after the other as pixels."""
 
     def rle(self, threshold: float) -> list[dict[str, Any]]:
         """Return COCO's compressed run lengths, one object after the other."""
@@ -61,23 +76,28 @@ class BoxMasks:
         """Resize each mask to its box, and place it in the image."""
         return paste_masks(self.probs, self.boxes, self.size_hw, threshold)
 
-    def rle(self, threshold: float) -> list[dict[str, Any]]:
-        """Compress the masks; only the surroundings of one box are held as pixels at a time."""
+    def windows(self, threshold: float) -> Iterator[Window]:
+        """Yield the pixels of each box and one more on every side, less what is outside."""
         corners = torch.cat([self.boxes[:, :2].floor() - 1, self.boxes[:, 2:].ceil() + 1], 1)
         height, width = self.size_hw
         limits = torch.tensor([width, height, width, height])
-        windows: list[list[int]] = corners.long().clamp(min=0).minimum(limits).tolist()
-        return [self._encode(row, window, threshold) for row, window in enumerate(windows)]
+        for row, window in enumerate(corners.long().clamp(min=0).minimum(limits).tolist()):
+            yield self._window(row, window, threshold)
 
-    def _encode(self, row: int, window: list[int], threshold: float) -> dict[str, Any]:
+    def rle(self, threshold: float) -> list[dict[str, Any]]:
+        """Compress the masks; only the surroundings of one box are held as pixels at a time."""
+        return [encode_window(*window, self.size_hw) for window in self.windows(threshold)]
+
+    def _window(self, row: int, window: list[int], threshold: float) -> Window:
         left, top, right, bottom = window
         if right <= left or bottom <= top:
-            return encode_window(torch.zeros(0, 0, dtype=torch.bool), (0, 0), self.size_hw)
+            return Window(torch.zeros(0, 0, dtype=torch.bool), (0, 0))
         # In the window's own pixels the box is exact still: whole numbers are taken off.
         box = self.boxes[row : row + 1] - torch.tensor([left, top, left, top])
         size_hw = (bottom - top, right - left)
-        pixels = paste_masks(self.probs[row : row + 1], box, size_hw, threshold)[0]
-        return encode_window(pixels, (left, top), self.size_hw)
+        return Window(
+            paste_masks(self.probs[row : row + 1], box, size_hw, threshold)[0], (left, top)
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,6 +146,14 @@ class ImageMasks:
         for row, run in enumerate(self.runs):
             pixels[row] = torch.from_numpy(coco_mask.decode(run))
         return pixels
+
+    def windows(self, threshold: float) -> Iterator[Window]:
+        """Yield the smallest part of the image that has all pixels of a mask."""
+        self._check(threshold)
+        for run in self.runs:
+            left, top, width, height = (int(side) for side in coco_mask.toBbox(run))
+            pixels = coco_mask.decode(run)[top : top + height, left : left + width]
+            yield Window(torch.from_numpy(pixels.astype(bool)), (left, top))
 
     def rle(self, threshold: float) -> list[dict[str, Any]]:
         """Return what is kept."""

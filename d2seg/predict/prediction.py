@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from d2seg.core.ops.boxes import clip_boxes, nonempty
 from d2seg.framework import Boxes, Instances
 from d2seg.postprocess import rescale_boxes
+from d2seg.predict import conversion
 from d2seg.predict.masks import BoxMasks, ImageMasks, Index
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import supervision as sv
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +89,7 @@ class Prediction:
 
         Args:
             threshold: Probability from which a pixel belongs to the object; by default
-                ``mask_threshold``. Below zero gives soft masks.
+                    ``mask_threshold``. Below zero gives soft masks.
 
         Returns:
             (N, height, width) bool, or uint8 in [0, 255] for a threshold below zero.
@@ -105,10 +111,7 @@ class Prediction:
         Raises:
             ValueError: As of :meth:`masks`, or the threshold is below zero.
         """
-        limit = self.mask_threshold if threshold is None else threshold
-        if limit < 0:
-            raise ValueError(f"threshold is {limit}, but run lengths are of hard masks: give 0..1.")
-        return self._masks().rle(limit)
+        return self._masks().rle(self._limit(threshold))
 
     def to_coco(
         self, image_id: int | str, category_ids: Sequence[int] | None = None
@@ -129,26 +132,63 @@ class Prediction:
         Raises:
             ValueError: There are not as many ids as classes.
         """
-        ids = range(1, len(self.class_names) + 1) if category_ids is None else category_ids
-        if len(ids) != len(self.class_names):
-            raise ValueError(
-                f"category_ids has {len(ids)} entries, but the model has {len(self.class_names)} "
-                "classes."
-            )
-        columns: dict[str, list[Any]] = {
-            "category_id": [ids[index] for index in self.classes.tolist()],
-            "bbox": torch.cat(
-                [self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]], 1
-            ).tolist(),
-            "score": self.scores.tolist(),
-        }
-        if self.has_masks:
-            columns["segmentation"] = self.rle()
-        if self.keypoints is not None:
-            shift = torch.tensor([0.5, 0.5, 0.0])
-            columns["keypoints"] = (self.keypoints - shift).flatten(1).tolist()
-        rows = zip(*columns.values(), strict=True)
-        return [{"image_id": image_id, **dict(zip(columns, row, strict=True))} for row in rows]
+        return conversion.to_coco(self, image_id, category_ids)
+
+    def to_polygons(self, threshold: float | None = None) -> list[list[np.ndarray]]:
+        """Return the outlines of the masks, along the edges of pixels.
+
+        Args:
+            threshold: As of :meth:`rle`.
+
+        Returns:
+            For each object one polygon for each of its parts, (2 M,) float: x and y in turn, in
+            pixels of the image. Holes are left out, as COCO's polygons cannot have any.
+
+        Raises:
+            ValueError: As of :meth:`rle`.
+        """
+        return conversion.to_polygons(self._masks(), self._limit(threshold))
+
+    def to_torchvision(self, soft: bool = False) -> dict[str, Tensor]:
+        """Return what a detection model of torchvision returns for an image.
+
+        Args:
+            soft: Give masks as such a model does, instead of those that its users make of them.
+
+        Returns:
+            ``boxes`` (N, 4) float XYXY; ``labels`` (N,) int64, class index + 1, because 0 is the
+            background there; ``scores`` (N,) float; if the model has them, ``keypoints`` (N, K, 3)
+            and ``masks``: (N, height, width) bool, or if soft (N, 1, height, width) float in
+            [0, 1].
+        """
+        return conversion.to_torchvision(self, soft)
+
+    def to_supervision(self, threshold: float | None = None) -> "sv.Detections":
+        """Return a ``Detections`` of the package supervision, to draw, count, track or slice.
+
+        Args:
+            threshold: As of :meth:`rle`.
+
+        Returns:
+            ``xyxy``, ``confidence``, ``class_id``, ``data["class_name"]`` and, for a model with
+            masks, ``mask``: a ``CompactMask``, which takes no more memory than run lengths.
+
+        Raises:
+            ImportError: supervision is not installed.
+        """
+        return conversion.to_supervision(self, self._limit(threshold))
+
+    def to_dataframe(self) -> "pd.DataFrame":
+        """Return a table with a row for each object.
+
+        Returns:
+            ``name``, ``class``, ``score``, ``left``, ``top``, ``right``, ``bottom``, and for a
+            model with masks ``area``: how many pixels belong to the object.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return conversion.to_dataframe(self)
 
     def to_instances(self) -> Instances:
         """Return detectron2's form, with masks as pixels.
@@ -167,6 +207,13 @@ class Prediction:
         if self.keypoints is not None:
             fields["pred_keypoints"] = self.keypoints
         return Instances(self.image_size, **fields)
+
+    def _limit(self, threshold: float | None) -> float:
+        """Return the threshold of hard masks."""
+        limit = self.mask_threshold if threshold is None else threshold
+        if limit < 0:
+            raise ValueError(f"threshold is {limit}, but run lengths are of hard masks: give 0..1.")
+        return limit
 
     def _masks(self) -> BoxMasks | ImageMasks:
         if self.mask_source is None:
