@@ -1,9 +1,10 @@
 """From a config to a trained, evaluated model, in a way that survives being killed."""
 
+import itertools
 import json
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,16 @@ class Trainer(DefaultTrainer):
         one_process.defrost()
         one_process.DATALOADER.NUM_WORKERS = 0
         loader = self.build_train_loader(one_process)
-        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, loader, cfg.TEST.PRECISE_BN.NUM_ITER)
+        count = cfg.TEST.PRECISE_BN.NUM_ITER
+        batches = self._precise_bn_batches(loader, count)
+        return hooks.PreciseBN(cfg.TEST.EVAL_PERIOD, model, batches, count)
+
+    def _precise_bn_batches(self, loader: TrainLoader, count: int) -> Iterator[list[Any]]:
+        """Yield ``count`` batches for each time, which follow from the iteration alone."""
+        while True:
+            earlier = self.iter // self.cfg.TEST.EVAL_PERIOD if self.cfg.TEST.EVAL_PERIOD else 0
+            loader.seed, loader.start_iteration = self.data_loader.seed, earlier * count
+            yield from itertools.islice(loader, count)
 
     def _keep_best(self) -> HookBase:
         keys = self.cfg.TRAIN

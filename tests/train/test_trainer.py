@@ -78,6 +78,7 @@ def test_resumed_losses_are_those_without_the_interruption(
         "TRAIN__EMA_DECAY": 0.5,
         "TRAIN__VALIDATION_LOSS": True,
         "TEST__EVAL_PERIOD": 3,
+        "TEST__PRECISE_BN": {"ENABLED": True, "NUM_ITER": 2},
         "DATALOADER__ASPECT_RATIO_GROUPING": True,
     }
     train(write_config(OUTPUT_DIR=str(tmp_path / "whole"), **options))
