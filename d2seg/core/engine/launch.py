@@ -2,9 +2,13 @@
 
 import logging
 import os
+import signal
 import socket
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
@@ -16,6 +20,9 @@ from d2seg.core.runtime import comm
 logger = logging.getLogger(__name__)
 
 DEFAULT_TIMEOUT = timedelta(minutes=30)
+
+_GRACE_SECONDS = 5.0
+"""How long interrupted processes have to end by themselves."""
 
 
 def launch(
@@ -55,12 +62,57 @@ def launch(
                 "dist_url 'auto' is for one machine; give tcp://host:port for several."
             )
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    mp.start_processes(
-        _worker,
-        nprocs=num_gpus_per_machine,
-        args=(main_func, world_size, num_gpus_per_machine, machine_rank, dist_url, args, timeout),
-        daemon=False,
-    )
+    with _interrupts_held_back():
+        processes = mp.start_processes(
+            _worker,
+            nprocs=num_gpus_per_machine,
+            args=(
+                main_func,
+                world_size,
+                num_gpus_per_machine,
+                machine_rank,
+                dist_url,
+                args,
+                timeout,
+            ),
+            join=False,
+            daemon=False,
+        )
+    try:
+        while not processes.join():
+            pass
+    except KeyboardInterrupt:
+        _end_processes(processes.processes)
+        raise
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Let Ctrl-C wait: here for the end of the block, in processes started in it for `_worker`.
+
+    A process that is interrupted while it imports its modules would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    resource_tracker.ensure_running()  # the first process starts it, which lets Ctrl-C through
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _end_processes(processes: Sequence[Any]) -> None:
+    """Wait a moment for interrupted processes, then end them."""
+    for end in (lambda process: None, lambda process: process.terminate(), lambda p: p.kill()):
+        deadline = time.monotonic() + _GRACE_SECONDS
+        for process in processes:
+            end(process)
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        if not any(process.is_alive() for process in processes):
+            return
 
 
 def _free_port() -> int:
@@ -79,6 +131,8 @@ def _worker(
     args: tuple[Any, ...],
     timeout: timedelta,
 ) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     has_gpu = torch.cuda.is_available()
     if has_gpu and num_gpus_per_machine > torch.cuda.device_count():
         raise ValueError(

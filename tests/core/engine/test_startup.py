@@ -9,8 +9,7 @@ import torch
 import yaml
 
 from d2seg.core.config import LazyConfig, get_cfg
-from d2seg.core.engine import default_argument_parser, default_setup, default_writers, launch
-from d2seg.core.runtime import comm
+from d2seg.core.engine import default_argument_parser, default_setup, default_writers
 from d2seg.core.runtime.events import EventStorage
 from d2seg.core.runtime.seed import seed_all_rng
 from d2seg.core.runtime.writers import CommonMetricPrinter, JSONWriter
@@ -83,27 +82,3 @@ def test_writers_for_people_and_machines(tmp_path: Path) -> None:
             writer.write()
             writer.close()
     assert (tmp_path / "new" / "metrics.json").read_text() == '{"iteration": 3, "loss": 2.0}\n'
-
-
-def work(folder: str) -> None:
-    """Run in each process: add up the ranks, agree on a seed."""
-    total = comm.reduce_dict({"rank": torch.tensor(float(comm.get_rank() + 1))}, average=False)
-    seeds = comm.all_gather(comm.shared_random_seed())
-    assert seeds[0] == seeds[1]
-    assert (comm.get_local_rank(), comm.get_local_size()) == (comm.get_rank(), 2)
-    if comm.is_main_process():
-        (Path(folder) / "total").write_text(str(total["rank"].item()))
-
-
-def test_one_process_needs_no_other(tmp_path: Path) -> None:
-    called = []
-    launch(called.append, 1, args=("here",))
-    assert called == ["here"]
-    with pytest.raises(ValueError, match="'auto' is for one machine"):
-        launch(called.append, 1, num_machines=2, dist_url="auto")
-
-
-@pytest.mark.slow
-def test_two_processes_work_together(tmp_path: Path) -> None:
-    launch(work, 2, args=(str(tmp_path),))
-    assert (tmp_path / "total").read_text() == "3.0"
