@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from d2seg.predict.images import Fit, NetworkInput
+from d2seg.predict.images import Fit, NetworkInput, SizeHW
 from d2seg.predict.prediction import Prediction
 
 logger = logging.getLogger(__name__)
@@ -20,6 +20,8 @@ class Backend(Protocol):
         class_names: In the order of the class indices.
         input_order: Order of the channels it takes, ``RGB`` or ``BGR``.
         fit: Computes the size that it wants an image in.
+        limit_hw: Height and width of the largest image that it takes; None without such a limit.
+        resizes_inside: Whether it resizes images itself.
         takes_batches: Whether it takes several images of one size together.
         device: Where it computes.
     """
@@ -27,6 +29,8 @@ class Backend(Protocol):
     class_names: tuple[str, ...]
     input_order: str
     fit: Fit
+    limit_hw: SizeHW | None
+    resizes_inside: bool
     takes_batches: bool
     device: torch.device
 

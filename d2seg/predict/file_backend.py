@@ -25,6 +25,7 @@ class FileBackend:
         description: What the file says of itself.
         device: Where it computes.
         fit: Computes the size that it wants an image in.
+        limit_hw: Height and width of the largest image that it takes; None without such a limit.
 
     Attributes:
         description: What the file says of itself.
@@ -33,7 +34,12 @@ class FileBackend:
     takes_batches = False
 
     def __init__(
-        self, run: RunFile, description: ModelDescription, device: torch.device, fit: Fit
+        self,
+        run: RunFile,
+        description: ModelDescription,
+        device: torch.device,
+        fit: Fit,
+        limit_hw: SizeHW | None = None,
     ) -> None:
         self._run = run
         self.description = description
@@ -41,6 +47,8 @@ class FileBackend:
         self.class_names = tuple(description.class_names)
         self.input_order = description.input_order
         self.fit = fit
+        self.limit_hw = limit_hw
+        self.resizes_inside = description.resize_inside
         self._schemas = {schema.name: schema for schema in description.outputs}
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
@@ -116,7 +124,8 @@ def _load_pte(path: Path, device: str) -> FileBackend:
         size: SizeHW = letterbox_size(size_hw, loaded.canvas_hw)
         return size
 
-    return FileBackend(loaded, loaded.description, _cpu_only(path, device), fit)
+    canvas_hw = (loaded.canvas_hw[0], loaded.canvas_hw[1])
+    return FileBackend(loaded, loaded.description, _cpu_only(path, device), fit, canvas_hw)
 
 
 LOADERS: dict[str, Callable[[Path, str], FileBackend]] = {

@@ -56,6 +56,52 @@ def fit_shortest_edge(short: int, longest: int) -> Fit:
     return lambda size_hw: shortest_edge_size(size_hw, short, longest)
 
 
+def fit_window(height: int, width: int) -> Fit:
+    """Return what computes the largest size of an image's aspect ratio that fits a window.
+
+    Args:
+        height: Of the window, in pixels.
+        width: Likewise.
+
+    Raises:
+        ValueError: One of them is not positive.
+    """
+    _check_window(height, width)
+
+    def fit(size_hw: SizeHW) -> SizeHW:
+        scale = min(height / size_hw[0], width / size_hw[1])
+        return max(round(size_hw[0] * scale), 1), max(round(size_hw[1] * scale), 1)
+
+    return fit
+
+
+def stretch(height: int, width: int) -> Fit:
+    """Return what gives every image one size, whatever its aspect ratio; arguments likewise."""
+    _check_window(height, width)
+    return lambda size_hw: (height, width)
+
+
+def limit(fit: Fit, limit_hw: SizeHW) -> Fit:
+    """Return what computes the same sizes, and refuses those that exceed a limit.
+
+    Args:
+        fit: Computes a size.
+        limit_hw: Largest height and width.
+    """
+
+    def limited(size_hw: SizeHW) -> SizeHW:
+        wanted = fit(size_hw)
+        if wanted[0] > limit_hw[0] or wanted[1] > limit_hw[1]:
+            raise ValueError(
+                f"An image of {size_hw[0]} x {size_hw[1]} (height x width) becomes {wanted[0]} x "
+                f"{wanted[1]}, but this file takes at most {limit_hw[0]} x {limit_hw[1]}; leave "
+                "the resizing to it, or fit images into such a window."
+            )
+        return wanted
+
+    return limited
+
+
 def prepare(image: ImageLike, given_order: str | None, wanted_order: str, fit: Fit) -> NetworkInput:
     """Read an image, bring its channels into order and resize it.
 
@@ -77,11 +123,22 @@ def prepare(image: ImageLike, given_order: str | None, wanted_order: str, fit: F
         pixels = pixels.flip(0) if _must_flip(given_order, wanted_order) else pixels
         size_hw = (pixels.shape[1], pixels.shape[2])
         return NetworkInput(_resize_float(pixels, fit(size_hw)), size_hw)
-    array = _to_array(image, given_order, wanted_order)
+    array = to_array(image, given_order, wanted_order)
     size_hw = (array.shape[0], array.shape[1])
     resized = _resize_array(array, fit(size_hw))
     tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).float()
     return NetworkInput(tensor, size_hw)
+
+
+def as_bytes(image: ImageLike) -> ImageLike:
+    """Round a tensor of floats in 0..255 to uint8; leave everything else alone.
+
+    Raises:
+        ValueError: It has values outside of 0..255.
+    """
+    if isinstance(image, Tensor) and image.is_floating_point() and image.numel():
+        return _check_values(image).round().to(torch.uint8)
+    return image
 
 
 def check_order(order: str | None) -> None:
@@ -94,8 +151,17 @@ def check_order(order: str | None) -> None:
         raise ValueError(f"channel_order is '{order}'; use RGB or BGR.")
 
 
-def _to_array(image: ImageLike, given_order: str | None, wanted_order: str) -> np.ndarray:
-    """Return (H, W, 3) uint8 in the wanted order."""
+def to_array(image: ImageLike, given_order: str | None, wanted_order: str) -> np.ndarray:
+    """Read an image and bring its channels into order.
+
+    Args:
+        image: See :data:`ImageLike`; a tensor must be of type uint8.
+        given_order: As of :func:`prepare`, like what is raised.
+        wanted_order: ``RGB`` or ``BGR``.
+
+    Returns:
+        (H, W, 3) uint8.
+    """
     if isinstance(image, (str, os.PathLike)):
         return load_image(Path(image).expanduser(), wanted_order)
     if isinstance(image, Image.Image):
@@ -115,6 +181,11 @@ def _to_array(image: ImageLike, given_order: str | None, wanted_order: str) -> n
         hint = "" if isinstance(image, Tensor) else "; an array is (H, W, 3) uint8 in 0..255"
         raise TypeError(f"The image's numbers are of type {array.dtype}, not uint8{hint}.")
     return array[:, :, ::-1] if _must_flip(given_order, wanted_order) else array
+
+
+def _check_window(height: int, width: int) -> None:
+    if height < 1 or width < 1:
+        raise ValueError(f"A size must be a positive height and width, but is {height} x {width}.")
 
 
 def _check_shape(image: Any, *, channels_first: bool) -> Any:

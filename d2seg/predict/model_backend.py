@@ -8,7 +8,7 @@ import torch
 from d2seg.class_names import class_names
 from d2seg.framework import CfgNode, DefaultPredictor, Instances
 from d2seg.predict.backend import on_cpu, usable_device
-from d2seg.predict.images import NetworkInput, fit_shortest_edge
+from d2seg.predict.images import NetworkInput, SizeHW, fit_shortest_edge
 from d2seg.predict.masks import ImageMasks
 from d2seg.predict.prediction import Prediction, from_network
 
@@ -24,6 +24,8 @@ class ModelBackend:
     """
 
     takes_batches = True
+    resizes_inside = False
+    limit_hw: SizeHW | None = None
 
     def __init__(self, cfg: CfgNode) -> None:
         own = cfg.clone()

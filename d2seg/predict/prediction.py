@@ -221,6 +221,30 @@ class Prediction:
         return self.mask_source
 
 
+def concatenate(parts: Sequence[Prediction]) -> Prediction:
+    """Put predictions about one image together, one after the other.
+
+    Args:
+        parts: At least one, of one model; masks as run lengths.
+    """
+    first = parts[0]
+    masks = None
+    if isinstance(first.mask_source, ImageMasks):
+        runs = [run for part in parts for run in part.rle()]
+        masks = replace(first.mask_source, runs=runs)
+    keypoints = None
+    if first.keypoints is not None:
+        keypoints = torch.cat([part.keypoints for part in parts if part.keypoints is not None])
+    return replace(
+        first,
+        boxes=torch.cat([part.boxes for part in parts]),
+        scores=torch.cat([part.scores for part in parts]),
+        classes=torch.cat([part.classes for part in parts]),
+        keypoints=keypoints,
+        mask_source=masks,
+    )
+
+
 def from_network(
     found: Prediction, image_size: tuple[int, int], box_masks: Tensor | None = None
 ) -> Prediction:

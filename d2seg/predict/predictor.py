@@ -6,13 +6,27 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, overload
 
+import numpy as np
+from torchvision.ops import nms
+
 from d2seg.config import load_config
 from d2seg.framework import CfgNode
 from d2seg.predict.backend import Backend
 from d2seg.predict.file_backend import LOADERS, load_file
-from d2seg.predict.images import ImageLike, NetworkInput, check_order, prepare
+from d2seg.predict.images import (
+    Fit,
+    ImageLike,
+    NetworkInput,
+    SizeHW,
+    as_bytes,
+    check_order,
+    limit,
+    prepare,
+    to_array,
+)
 from d2seg.predict.model_backend import ModelBackend
 from d2seg.predict.prediction import Prediction
+from d2seg.predict.tiles import Tiles
 
 CONFIG_SUFFIXES = (".yaml", ".yml", "")
 """Suffixes of config files; names of published configs may have none."""
@@ -42,14 +56,25 @@ class Predictor:
             and ``.pte`` run on the CPU.
         score_threshold: Objects below this score are left out. Those below the model's own
             threshold do not come in either way.
+        nms_threshold: Of two objects whose boxes have a greater IoU the one with the lower score
+            is left out, whatever their classes; by default only objects of one class compete, as
+            the model has it.
+        resize: Computes the size that an image is given to the network in, instead of what the
+            model's config says: :func:`d2seg.predict.fit_shortest_edge`, ``fit_window`` or
+            ``stretch``. Padding, to a multiple of 32 for most models, is added by the model.
+        tile_hw: Height and width of tiles; larger images are cut into such, which overlap, and each
+            is resized and run like an image. Parts of an object that tiles cut are joined.
+        tile_overlap: The share of a tile that it has in common with the next one.
         batch_size: How many images of one size, after resizing, go through a model together;
             images of different sizes never do, because padding would change what is found. Files
             take one image at a time.
 
     Raises:
         FileNotFoundError: There is no such file, or no weights.
-        ValueError: A file that d2seg did not export or that this torch cannot load; a kind of file
-            that is not known; weights or overrides for a file, which has its own.
+        ValueError: A number is out of its range; ``resize`` for a file that resizes images itself,
+            or for one of a fixed size, when an image would be larger; a file that d2seg did not
+            export or that this torch cannot load; a kind of file that is not known; weights or
+            overrides for a file, which has its own.
         TypeError: The source is something else.
         ImportError: The runtime of the file is not installed.
     """
@@ -62,14 +87,24 @@ class Predictor:
         overrides: Sequence[Any] = (),
         device: str | None = None,
         score_threshold: float = 0.0,
+        nms_threshold: float | None = None,
+        resize: Fit | None = None,
+        tile_hw: SizeHW | None = None,
+        tile_overlap: float = 0.25,
         batch_size: int = 8,
     ) -> None:
         if not 0 <= score_threshold <= 1:
             raise ValueError(f"score_threshold is {score_threshold}, but scores lie in 0..1.")
+        if nms_threshold is not None and not 0 <= nms_threshold <= 1:
+            raise ValueError(f"nms_threshold is {nms_threshold}, but an IoU lies in 0..1.")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}, but must be 1 or more.")
+        tiles = None if tile_hw is None else Tiles(tile_hw, tile_overlap)
         self._backend = _open(source, os.fspath(weights), list(overrides), device)
+        self._fit = _choose_fit(self._backend, resize)
+        self._tiles = tiles
         self.score_threshold = score_threshold
+        self.nms_threshold = nms_threshold
         self.batch_size = batch_size if self._backend.takes_batches else 1
 
     @property
@@ -136,11 +171,36 @@ class Predictor:
             TypeError, ValueError, FileNotFoundError: As for a call, when the image is reached.
         """
         check_order(channel_order)
+        if self._tiles is None:
+            yield from self._run(images, channel_order)
+            return
+        for image in images:
+            array = to_array(as_bytes(image), channel_order, self.input_order)
+            yield self._suppress(self._tiles.run(self._run_tiles, array, self.batch_size))
+
+    def _run(self, images: Iterable[ImageLike], order: str | None) -> Iterator[Prediction]:
         backend = self._backend
-        inputs = (prepare(one, channel_order, backend.input_order, backend.fit) for one in images)
+        inputs = (prepare(one, order, backend.input_order, self._fit) for one in images)
         found = (backend.run(batch) for batch in _batches(inputs, self.batch_size))
         for prediction in chain.from_iterable(found):
-            yield prediction[prediction.scores >= self.score_threshold]
+            yield self._suppress(prediction[prediction.scores >= self.score_threshold])
+
+    def _run_tiles(self, tiles: Sequence[np.ndarray]) -> list[Prediction]:
+        return list(self._run(tiles, self.input_order))
+
+    def _suppress(self, found: Prediction) -> Prediction:
+        if self.nms_threshold is None:
+            return found
+        return found[nms(found.boxes, found.scores, self.nms_threshold)]
+
+
+def _choose_fit(backend: Backend, resize: Fit | None) -> Fit:
+    """Return what computes the size of images for a backend."""
+    if resize is None:
+        return backend.fit
+    if backend.resizes_inside:
+        raise ValueError("This file resizes images itself; leave resize out, or export another.")
+    return resize if backend.limit_hw is None else limit(resize, backend.limit_hw)
 
 
 def _batches(inputs: Iterable[NetworkInput], limit: int) -> Iterator[list[NetworkInput]]:

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from torchvision.ops import box_iou
 
 import d2seg
 from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
@@ -20,7 +21,7 @@ from d2seg.config import load_config
 from d2seg.export import export_model
 from d2seg.framework import DefaultPredictor
 from d2seg.images import find_images, load_image
-from d2seg.predict import Prediction, Predictor
+from d2seg.predict import Prediction, Predictor, fit_shortest_edge, fit_window, stretch
 from d2seg.predict.model_backend import ModelBackend
 from tests.conftest import ROOT
 from tests.core.modeling.thin import thin_architecture
@@ -144,6 +145,83 @@ def test_low_scores_are_left_out(stored: Stored, from_config: Predictor) -> None
     assert 0 < len(sure) == int((everything.scores >= limit).sum()) < len(everything)
 
 
+def test_classes_may_compete(stored: Stored, from_config: Predictor) -> None:
+    everything = from_config(IMAGES[0], "BGR")
+    alone = Predictor(stored.cfg, nms_threshold=0.3)(IMAGES[0], "BGR")
+    expected = []
+    for row in range(len(everything)):  # best first
+        rest = torch.cat([everything.boxes[:0], *[everything.boxes[i : i + 1] for i in expected]])
+        if not (box_iou(everything.boxes[row : row + 1], rest) > 0.3).any():
+            expected.append(row)
+    assert torch.equal(alone.boxes, everything.boxes[expected])
+    assert len(set(everything.classes.tolist())) > 1
+    assert len(alone) < len(everything)
+
+
+@pytest.mark.parametrize(
+    ("resize", "sizes"),
+    [
+        (fit_shortest_edge(48, 100), [(48, 74), (89, 48)]),
+        (fit_window(60, 90), [(58, 90), (60, 32)]),
+        (stretch(50, 70), [(50, 70), (50, 70)]),
+    ],
+    ids=["shortest edge", "window", "size"],
+)
+def test_images_are_resized_as_told(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, resize: Any, sizes: list[tuple[int, int]]
+) -> None:
+    seen = []
+    run = ModelBackend.run
+
+    def note(self: ModelBackend, inputs: Any) -> list[Prediction]:
+        seen.extend([tuple(one.tensor.shape[1:]) for one in inputs])
+        return run(self, inputs)
+
+    monkeypatch.setattr(ModelBackend, "run", note)
+    found = Predictor(stored.cfg, resize=resize)(IMAGES, "BGR")
+    assert seen == sizes
+    assert [one.image_size for one in found] == [image.shape[:2] for image in IMAGES]
+    for one in found:
+        assert float(one.boxes[:, 2].max()) <= one.image_size[1]
+        assert float(one.boxes[:, 3].max()) <= one.image_size[0]
+
+
+def test_a_file_takes_other_sizes_too(stored: Stored) -> None:
+    found = [
+        Predictor(source, resize=fit_window(60, 90))(IMAGES[0], "BGR")
+        for source in (stored.cfg, stored.ptl)
+    ]
+    assert_same(*found)
+
+
+def test_an_image_larger_than_a_fixed_size_is_refused(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelBackend, "limit_hw", (64, 96))
+    small = Predictor(stored.cfg, resize=fit_window(64, 96))
+    assert len(small(IMAGES[0], "BGR")) > 0
+    message = (
+        r"An image of 130 x 70 \(height x width\) becomes 100 x 54, but this file takes at most 64 "
+        "x 96; leave the resizing to it"
+    )
+    with pytest.raises(ValueError, match=message):
+        Predictor(stored.cfg, resize=fit_window(100, 100))(IMAGES[1], "BGR")
+
+
+def test_a_file_that_resizes_itself_is_not_told_how(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ModelBackend, "resizes_inside", True)
+    with pytest.raises(ValueError, match="This file resizes images itself; leave resize out"):
+        Predictor(stored.cfg, resize=stretch(10, 20))
+
+
+def test_a_window_has_a_height_and_a_width() -> None:
+    with pytest.raises(ValueError, match="positive height and width, but is 0 x 9"):
+        fit_window(0, 9)
+    assert fit_window(100, 100)((4, 1000)) == (1, 100)
+
+
 def test_overrides_and_names(stored: Stored) -> None:
     overrides = ["TEST.DETECTIONS_PER_IMAGE", 3]
     predictor = Predictor(stored.config_file, stored.weights, overrides=overrides)
@@ -218,6 +296,7 @@ def test_the_package_offers_it_lazily() -> None:
         ("CFG", {"overrides": ["MODEL.WEIGHT", "x"]}, KeyError, "MODEL.WEIGHT"),
         ("CFG", {"device": "gpu"}, ValueError, "device is 'gpu'; use cpu, cuda"),
         ("CFG", {"score_threshold": 50}, ValueError, "score_threshold is 50, but scores lie in"),
+        ("CFG", {"nms_threshold": 2}, ValueError, "nms_threshold is 2, but an IoU lies in 0..1"),
         ("CFG", {"batch_size": 0}, ValueError, "batch_size is 0, but must be 1 or more"),
     ],
     ids=str,
