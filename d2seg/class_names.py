@@ -3,10 +3,11 @@
 import json
 import pickle
 from pathlib import Path
+from typing import Any
 
-import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 
+from d2seg.core.runtime.untrusted.torch_files import load_torch
 from d2seg.framework import CfgNode, MetadataCatalog, PathManager
 
 
@@ -42,16 +43,23 @@ def _names_in_weights(weights: str) -> list[str] | None:
 
 
 def _names_in_safetensors(path: Path) -> list[str] | None:
-    with safe_open(path, framework="pt") as file:
-        text = (file.metadata() or {}).get("classes")
-    return json.loads(text) if text else None
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = json.loads((file.metadata() or {}).get("classes", "null"))
+    except (SafetensorError, ValueError, RecursionError):
+        return None
+    return names if _are_names(names) else None
 
 
 def _names_in_checkpoint(path: Path) -> list[str] | None:
     try:
-        # Mapped, not read: only the names are looked at.
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, pickle.UnpicklingError):  # an old file format, or another kind of file
+        checkpoint = load_torch(path, mapped=True)  # only the names are looked at
+    except pickle.UnpicklingError:  # whoever loads the weights says what is wrong with them
         return None
     saved = checkpoint.get("classes") if isinstance(checkpoint, dict) else None
-    return saved.get("thing_classes") if isinstance(saved, dict) else None
+    names = saved.get("thing_classes") if isinstance(saved, dict) else None
+    return names if _are_names(names) else None
+
+
+def _are_names(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)

@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from types import ModuleType
 
@@ -51,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         command = _find_command(arguments)
         parsed = _build_parser(command).parse_args(arguments)
         move_overrides(parsed)
-        return int(_command_module(parsed.command).run(parsed))
+        with _unsafe_if_asked(parsed):
+            return int(_command_module(parsed.command).run(parsed))
     except USER_ERRORS as error:
         if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
             raise
@@ -95,6 +97,17 @@ def _build_parser(command: str | None) -> argparse.ArgumentParser:
         if name == command:
             _command_module(name).add_arguments(subparser)
     return parser
+
+
+def _unsafe_if_asked(parsed: argparse.Namespace) -> AbstractContextManager[None]:
+    if not getattr(parsed, "unsafe", False):
+        return nullcontext()
+    from d2seg.core.runtime.untrusted.unsafe import unsafe_files
+
+    print(
+        "d2seg: --unsafe: files of weights may run any code they contain, as you", file=sys.stderr
+    )
+    return unsafe_files()
 
 
 def _command_module(name: str) -> ModuleType:

@@ -9,13 +9,23 @@ _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 
 
 def add_config_file(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Declare ``--config-file``, required unless the help names a default."""
+    """Declare ``--config-file``, required unless the help names a default, and ``--unsafe``."""
     note = f" (default: {default})" if default else ""
     parser.add_argument(
         "--config-file",
         required=default is None,
         metavar="FILE",
         help=f"config: a file or a model zoo name{note}",
+    )
+    add_unsafe(parser)
+
+
+def add_unsafe(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--unsafe``, for a command that reads weights; `d2seg.cli.main` heeds it."""
+    parser.add_argument(
+        "--unsafe",
+        action="store_true",
+        help="let the files of weights run any code they contain, as you; see docs/security.md",
     )
 
 

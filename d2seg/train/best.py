@@ -2,12 +2,15 @@
 
 import logging
 import math
+import pickle
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import torch
 from torch import nn
 
+from d2seg.core.runtime.untrusted.parts import explain
+from d2seg.core.runtime.untrusted.torch_files import load_torch
 from d2seg.framework import DetectionCheckpointer, HookBase, comm, flatten_results_dict
 
 logger = logging.getLogger(__name__)
@@ -79,7 +82,7 @@ class KeepBest(HookBase):
         path = self._folder / f"{BEST_NAME}.pth"
         if self.trainer.start_iter == 0 or not path.is_file():
             return
-        kept = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        kept = _read_kept(path)
         if kept.get("metric") == self._metric and kept["iteration"] < self.trainer.start_iter:
             self.best_value, self.best_iter = kept["value"], kept["iteration"]
             logger.info("The best %s so far is %.4f.", self._metric, self.best_value)
@@ -137,3 +140,11 @@ class KeepBest(HookBase):
                 f"{self._metric} has not been better than {self.best_value:.4f} of iteration "
                 f"{self.best_iter} for {waited} evaluations (TRAIN.PATIENCE)."
             )
+
+
+def _read_kept(path: Path) -> dict[str, Any]:
+    try:
+        kept = load_torch(path, mapped=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"'{path}' cannot be read: it {explain(error)}.") from error
+    return kept if isinstance(kept, dict) else {}

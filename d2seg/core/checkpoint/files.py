@@ -1,18 +1,19 @@
 """Reading checkpoint files: ``.pth``, ``.pkl`` and ``.safetensors`` become one kind of dict."""
 
 import pickle
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from d2seg.core.runtime.files import PathManager
-from d2seg.core.runtime.restricted_pickle import RefusedNameError, restricted_loads
+from d2seg.core.runtime.untrusted.arrays import read_plain_pickle
+from d2seg.core.runtime.untrusted.parts import RefusedError, explain
+from d2seg.core.runtime.untrusted.torch_files import load_torch
+from d2seg.core.runtime.untrusted.unsafe import is_unsafe_allowed, warn_of_code
 
 
 def find_checkpoint(address: str, path_manager: Any = PathManager) -> str:
@@ -39,7 +40,11 @@ def find_checkpoint(address: str, path_manager: Any = PathManager) -> str:
 
 
 def read_checkpoint(path: str) -> dict[str, Any]:
-    """Read a checkpoint file without running anything it contains.
+    """Read a checkpoint file without running anything it contains; see docs/security.md.
+
+    What the file may ask for is limited to tensors, arrays, numbers, texts and containers, and what
+    it promises is compared with what it holds before memory is taken for it. Only where the user
+    allows it (``--unsafe``), a file that asks for more is read by the unpickler of Python.
 
     Args:
         path: A local file. ``.pkl`` is a pickle of arrays, ``.safetensors`` what it says, and any
@@ -50,7 +55,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         names get ``__author__`` "Caffe2" and ``matching_heuristics`` True.
 
     Raises:
-        ValueError: The file is truncated, of another kind, or refers to code.
+        ValueError: The file is truncated, of another kind, asks for more than data, or promises
+            more than it holds.
     """
     readers = {".pkl": _read_pickle, ".safetensors": _read_safetensors}
     checkpoint = readers.get(Path(path).suffix, _read_torch)(path)
@@ -67,15 +73,25 @@ def read_checkpoint(path: str) -> dict[str, Any]:
 
 def _read_torch(path: str) -> dict[str, Any]:
     try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises six types, as the place of the damage decides
+        loaded = load_torch(path)
+    except RefusedError as error:
+        if not is_unsafe_allowed():
+            raise _unreadable(path, error) from error
+        warn_of_code(path, error.name)
+        loaded = torch.load(path, map_location="cpu", weights_only=False)
+    except pickle.UnpicklingError as error:
         raise _unreadable(path, error) from error
     return _with_model(loaded, path)
 
 
 def _read_pickle(path: str) -> dict[str, Any]:
     try:
-        loaded = restricted_loads(Path(path).read_bytes())
+        loaded = read_plain_pickle(path)
+    except RefusedError as error:
+        if not is_unsafe_allowed():
+            raise _unreadable(path, error) from error
+        warn_of_code(path, error.name)
+        loaded = pickle.loads(Path(path).read_bytes(), encoding="latin1")
     except pickle.UnpicklingError as error:
         raise _unreadable(path, error) from error
     if isinstance(loaded, Mapping) and "model" in loaded and "__author__" in loaded:
@@ -90,7 +106,8 @@ def _read_pickle(path: str) -> dict[str, Any]:
 def _read_safetensors(path: str) -> dict[str, Any]:
     try:
         return {"model": load_file(path)}
-    except SafetensorError as error:
+    # The library compares sizes with the file's; a type that torch lacks ends in other errors.
+    except Exception as error:
         raise _unreadable(path, error) from error
 
 
@@ -110,18 +127,8 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _unreadable(path: str, error: Exception) -> ValueError:
-    refused = error.name if isinstance(error, RefusedNameError) else _refused_by_torch(str(error))
-    if refused:
-        reason = f"it refers to '{refused}', and only tensors, arrays and plain containers are read"
-    else:
-        reason = "it is truncated, or not a checkpoint"
-    return ValueError(f"Checkpoint '{path}' cannot be read: {reason}.")
-
-
-def _refused_by_torch(message: str) -> str | None:
-    """Return the one useful word of torch's page of advice: the name it would not import."""
-    found = re.search(r"unsupported (?:global: )?global (\S+)", message, re.IGNORECASE)
-    return found[1] if found else None
+    hint = " (--unsafe would run what it asks for)" if isinstance(error, RefusedError) else ""
+    return ValueError(f"Checkpoint '{path}' cannot be read: it {explain(error)}{hint}.")
 
 
 def _first_line(error: Exception) -> str:

@@ -14,7 +14,8 @@ from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.detection_utils import check_metadata_consistency
 from d2seg.core.data.errors import InvalidArgumentError
 from d2seg.core.runtime.files import PathManager
-from d2seg.core.runtime.restricted_pickle import restricted_loads
+from d2seg.core.runtime.untrusted.arrays import read_plain_pickle
+from d2seg.core.runtime.untrusted.parts import explain
 from d2seg.core.structures import BoxMode
 
 logger = logging.getLogger(__name__)
@@ -223,12 +224,12 @@ def _log_filter(before: int, after: int, reason: str) -> None:
 
 
 def _read_proposals(proposal_file: str) -> dict[str, Any]:
-    with PathManager.open(proposal_file, "rb") as file:
-        data = file.read()
     try:
-        proposals = restricted_loads(data)
+        proposals = read_plain_pickle(PathManager.get_local_path(proposal_file))
     except pickle.UnpicklingError as error:
-        raise ValueError(f"'{proposal_file}' is not a file of proposals: it {error}.") from error
+        raise ValueError(
+            f"'{proposal_file}' is not a file of proposals: it {explain(error)}."
+        ) from error
     if isinstance(proposals, dict):
         proposals = {_OLD_PROPOSAL_KEYS.get(key, key): value for key, value in proposals.items()}
     for key in ("ids", "boxes", "objectness_logits"):

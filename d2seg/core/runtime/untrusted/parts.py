@@ -1,0 +1,83 @@
+"""What the parts of a pickle are while it is read, and why one is refused."""
+
+import pickle
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+
+class Readable(Protocol):
+    """Where bytes come from: an ``io.BytesIO`` or an ``mmap``.
+
+    Not a file: that reserves as much memory as it is asked for, before it looks how much there is.
+    """
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, fewer at the end."""
+
+    def readline(self) -> bytes:
+        """Return what there is up to the next newline."""
+
+
+class RefusedError(pickle.UnpicklingError):
+    """A file asks for something that is not given to it; ``name`` says what."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"refers to '{name}'")
+        self.name = name
+
+
+class OversizedError(pickle.UnpicklingError):
+    """A file promises more than it holds; the message, after "it", says what."""
+
+
+class Known(NamedTuple):
+    """What a name in a pickle stands for here.
+
+    Attributes:
+        name: Module and name, with a dot.
+        make: Called in place of what has this name elsewhere.
+    """
+
+    name: str
+    make: Callable[..., Any]
+
+
+class Unfinished:
+    """Something that a later instruction of the pickle completes, giving it its state."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        """Where the machine remembers it."""
+
+    def finish(self, state: Any) -> Any:
+        """Return what takes its place."""
+        raise NotImplementedError
+
+
+Names = Mapping[str, Callable[..., Any]]
+"""Module and name, with a dot, to what is called for it."""
+
+
+def as_key(value: Any) -> Any:
+    """Return a value that is to be the key of a dict or an element of a set.
+
+    Raises:
+        pickle.UnpicklingError: It is no number or text, nor a tuple of them. Of tuples in tuples, a
+            few bytes make one that takes for ever to hash.
+    """
+    parts = value if type(value) is tuple else (value,)
+    if any(isinstance(part, tuple | frozenset | Known | Unfinished) for part in parts):
+        raise pickle.UnpicklingError(f"a {type(value).__name__} is no key of a dict")
+    return value
+
+
+def explain(error: Exception) -> str:
+    """Say why a file is not read, as what comes after "it"."""
+    if isinstance(error, RefusedError):
+        return (
+            f"refers to '{error.name:.200}', and only tensors, arrays, numbers, texts and plain "
+            "containers are read"
+        )
+    if isinstance(error, OversizedError):
+        return str(error)
+    return "is truncated, or of another kind"
