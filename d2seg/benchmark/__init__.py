@@ -3,7 +3,7 @@
 from d2seg.benchmark.comparison import Comparison, Spread, compare
 from d2seg.benchmark.features import benchmark_features
 from d2seg.benchmark.machine import limit_threads, machine_facts
-from d2seg.benchmark.report import print_report, save_report
+from d2seg.benchmark.report import print_about, print_alone, print_report, save_report
 from d2seg.benchmark.rounds import Contestant, Rounds, time_rounds
 from d2seg.benchmark.work import describe_work, load_model, prepare_batches
 
@@ -19,6 +19,8 @@ __all__ = [
     "load_model",
     "machine_facts",
     "prepare_batches",
+    "print_about",
+    "print_alone",
     "print_report",
     "save_report",
     "time_rounds",

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from d2seg.benchmark.alone import Alone
 from d2seg.benchmark.comparison import Comparison, Spread
 from d2seg.core.runtime.files import replace_when_complete
 
@@ -50,6 +51,44 @@ def print_report(comparisons: Sequence[Comparison]) -> None:
         table.add_row(item.name, *map(_text, cells))
     # Brackets would be read as markup.
     Console(markup=False, highlight=False).print(table)
+
+
+def print_alone(alone: Mapping[str, Alone]) -> None:
+    """Print what contestants cost by themselves, and their working memory beside the first's."""
+    from rich.console import Console
+    from rich.table import Table
+
+    caption = "Each in a process of its own; working: the peak less what was there when loaded"
+    table = Table(show_edge=False, caption=caption)
+    baseline = next(iter(alone))
+    table.add_column("", overflow="fold")
+    for heading in ("load, s", "loaded, MiB", "working, MiB", f"working / {baseline}"):
+        table.add_column(heading, justify="right")
+    for name, one in alone.items():
+        share = one.working_mib / max(alone[baseline].working_mib, 1.0)
+        table.add_row(name, *map(_round, (*one, share)))
+    Console(markup=False, highlight=False).print(table)
+
+
+def print_about(about: Mapping[str, Any]) -> None:
+    """Say in a few lines what is measured, and on what.
+
+    Args:
+        about: ``weights``, ``work`` (see `describe_work`) and ``machine`` (see `machine_facts`).
+    """
+    work, machine = about["work"], about["machine"]
+    if not about["weights"]:
+        print("MODEL.WEIGHTS is empty: random weights, which detect what they like.")
+    sizes = sorted({f"{height}x{width}" for height, width in work["network_sizes_hw"]})
+    size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"
+    objects = "" if work["objects"] is None else f", {work['objects']} object(s) in all"
+    print(f"{work['images']} image(s) of {size}, batches of {work['batch_size']}{objects}")
+    processor = machine.get("gpu", machine["cpu"])
+    print(
+        f"{processor}, {machine['threads']} thread(s) on {machine['cores']} core(s), "
+        f"torch {machine['torch']}, {machine['framework']}",
+        flush=True,
+    )
 
 
 def _text(spread: Spread) -> str:

@@ -45,7 +45,7 @@ def move_overrides(args: argparse.Namespace) -> None:
         if name == "opts" or not isinstance(values, list):
             continue
         for index, value in enumerate(values[1:], start=1):
-            if _KEY.fullmatch(value) and not Path(value).exists():
+            if _KEY.fullmatch(str(value)) and not Path(value).exists():
                 setattr(args, name, values[:index])
                 args.opts = values[index:] + args.opts
                 break

@@ -1,21 +1,23 @@
 """``d2seg benchmark``: how fast it is, compared in one run."""
 
 import argparse
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from d2seg.cli import benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
+from d2seg.cli.progress import show_round
 
-if TYPE_CHECKING:
-    from d2seg.framework import CfgNode
-
-TASKS = ("features",)
+TASKS = ("features", "predict")
 
 EPILOG = """\
 tasks:
   features   images per second of the extraction of features, by depth, against the whole model
              (without pasting masks); images are read and resized beforehand
+  predict    whole images, from pixels to the masks of the objects, by everything that can run the
+             model: torchvision where it has the same settings, detectron2 where it is installed,
+             and the files that --also names. The default model has torchvision's settings and
+             random weights.
 
 Everyone works on the same images with the same weights. They take turns: each runs once in a
 round, in random order. The table has medians and quartiles over the rounds, and how many times as
@@ -24,6 +26,7 @@ fast as the first line each one was in the same round.
 example:
   d2seg benchmark --config-file config.yaml --input photos/ --threads 2 --json speed.json \\
       MODEL.WEIGHTS model_final.pth
+  d2seg benchmark --task predict --threads 2 --also mobile/mobile_optimized.ptl
 """
 
 
@@ -34,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", choices=TASKS, default=TASKS[0], help="what to compare (default: features)"
     )
-    add_config_file(parser, default="the shipped model")
+    add_config_file(parser, default="the shipped model; for predict see below")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -63,28 +66,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    benchmark_predict.add_arguments(parser)
     add_overrides(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print and write; return the exit code."""
-    from d2seg.assets import DEMO_CONFIG_FILE
     from d2seg.benchmark import limit_threads
-    from d2seg.config import load_config
 
-    config_file = args.config_file or DEMO_CONFIG_FILE
-    cfg = load_config(config_file, args.opts)
+    tasks = {"features": _benchmark_features, "predict": benchmark_predict.run}
     with limit_threads(args.threads):
-        _benchmark_features(args, cfg, str(config_file))
+        tasks[args.task](args)
     return 0
 
 
-def _benchmark_features(args: argparse.Namespace, cfg: "CfgNode", config_file: str) -> None:
+def _benchmark_features(args: argparse.Namespace) -> None:
     from d2seg import benchmark
-    from d2seg.assets import DEMO_IMAGES
+    from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
+    from d2seg.config import load_config
     from d2seg.images import find_images
     from d2seg.report.facts import config_name
 
+    config_file = str(args.config_file or DEMO_CONFIG_FILE)
+    cfg = load_config(config_file, args.opts)
     paths = find_images(args.input or [DEMO_IMAGES])
     batches = benchmark.prepare_batches(paths, cfg, args.batch_size)
     model = benchmark.load_model(cfg)
@@ -96,33 +100,10 @@ def _benchmark_features(args: argparse.Namespace, cfg: "CfgNode", config_file: s
         "work": benchmark.describe_work(model, batches),
         "machine": benchmark.machine_facts(cfg.MODEL.DEVICE),
     }
-    _print_about(about)
+    benchmark.print_about(about)
     rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
-    comparisons = benchmark.benchmark_features(model, batches, args.stages, rounds, _show_progress)
+    comparisons = benchmark.benchmark_features(model, batches, args.stages, rounds, show_round)
     benchmark.print_report(comparisons)
     if args.json:
         benchmark.save_report(args.json, comparisons, about)
         print(f"{args.json}: all of this, and the time of every round")
-
-
-def _print_about(about: dict[str, Any]) -> None:
-    """Say in a few lines what is measured, and on what."""
-    work, machine = about["work"], about["machine"]
-    if not about["weights"]:
-        print("MODEL.WEIGHTS is empty: random weights, which detect what they like.")
-    sizes = sorted({f"{height}x{width}" for height, width in work["network_sizes_hw"]})
-    size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"
-    objects = "" if work["objects"] is None else f", {work['objects']} object(s) in all"
-    print(f"{work['images']} image(s) of {size}, batches of {work['batch_size']}{objects}")
-    processor = machine.get("gpu", machine["cpu"])
-    print(
-        f"{processor}, {machine['threads']} thread(s) on {machine['cores']} core(s), "
-        f"torch {machine['torch']}, {machine['framework']}",
-        flush=True,
-    )
-
-
-def _show_progress(done: int) -> None:
-    """Count the rounds on a terminal; a bar would redraw itself while something is timed."""
-    if sys.stderr.isatty():
-        print(f"round {done}", end="\r", file=sys.stderr, flush=True)

@@ -1,5 +1,6 @@
 """The progress bar of the commands."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -39,6 +40,12 @@ def advancing(total: int | None, what: str) -> Iterator[Callable[[int], None]]:
     with progress.Progress(*columns, **_options()) as bar:
         task = bar.add_task(what, total=total)
         yield lambda steps: bar.update(task, advance=steps)
+
+
+def show_round(done: int) -> None:
+    """Count rounds on a terminal; a bar would redraw itself while something is timed."""
+    if sys.stderr.isatty():
+        print(f"round {done}", end="\r", file=sys.stderr, flush=True)
 
 
 def _rate_column() -> Any:

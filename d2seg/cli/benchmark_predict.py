@@ -1,0 +1,128 @@
+"""Task ``predict`` of ``d2seg benchmark``."""
+
+import argparse
+import tempfile
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from d2seg.cli.progress import show_round
+
+if TYPE_CHECKING:
+    from d2seg.benchmark.alone import Alone
+    from d2seg.benchmark.contestants import Entry
+    from d2seg.benchmark.subject import Subject
+
+STANDARD_SIZE_HW, STANDARD_OBJECTS = (800, 1333), 100
+"""Of the default model, which has random weights."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options that only this task has."""
+    group = parser.add_argument_group("task predict")
+    group.add_argument(
+        "--also",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FILE",
+        help="files exported from the model, which predict too",
+    )
+    group.add_argument(
+        "--size",
+        nargs=2,
+        type=int,
+        metavar=("H", "W"),
+        help="stretch the images to this size (default: 800 1333 for the default model)",
+    )
+    group.add_argument(
+        "--objects",
+        type=int,
+        metavar="N",
+        help="set the score threshold so that each image has N objects (default: 100 for the "
+        "default model)",
+    )
+    group.add_argument(
+        "--keep",
+        type=Path,
+        metavar="FOLDER",
+        help="keep the model that is measured, as config.yaml and model.pth, to export it",
+    )
+    group.add_argument(
+        "--no-memory",
+        action="store_true",
+        help="do not measure memory and loading in processes of their own",
+    )
+
+
+def run(args: argparse.Namespace) -> None:
+    """Measure, print and write."""
+    folder = nullcontext(args.keep) if args.keep else tempfile.TemporaryDirectory()
+    with folder as name:
+        _run_in(args, Path(name))
+
+
+def _run_in(args: argparse.Namespace, folder: Path) -> None:
+    from d2seg import benchmark
+    from d2seg.benchmark.contestants import list_entries
+    from d2seg.benchmark.predict import benchmark_predict
+
+    rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
+    subject = _make_subject(args, folder)
+    entries, left_out = list_entries(subject.config_file, args.also)
+    about = _describe(args, subject)
+    benchmark.print_about(about)
+    for name, reason in left_out:
+        print(f"without {name}: {reason}")
+    found = benchmark_predict(subject, entries, rounds, show_round)
+    about["work"]["objects"] = found.objects
+    benchmark.print_report(found.comparisons)
+    print(f"objects: {', '.join(f'{name} {count}' for name, count in found.objects.items())}")
+    alone = {} if args.no_memory else _measure_alone(entries, folder)
+    if alone:
+        benchmark.print_alone(alone)
+    if args.json:
+        about["alone"] = {name: one._asdict() for name, one in alone.items()}
+        benchmark.save_report(args.json, found.comparisons, about)
+        print(f"{args.json}: all of this, and the time of every round")
+
+
+def _make_subject(args: argparse.Namespace, folder: Path) -> "Subject":
+    from d2seg.assets import BENCHMARK_CONFIG_FILE, DEMO_IMAGES
+    from d2seg.benchmark.subject import make_subject, read_images
+    from d2seg.config import load_config
+    from d2seg.images import find_images
+
+    default = args.config_file is None
+    cfg = load_config(args.config_file or BENCHMARK_CONFIG_FILE, args.opts)
+    size_hw = args.size or (STANDARD_SIZE_HW if default else None)
+    objects = args.objects or (STANDARD_OBJECTS if default and not cfg.MODEL.WEIGHTS else None)
+    paths = find_images(args.input) if args.input else find_images([DEMO_IMAGES])[:1]
+    return make_subject(cfg, read_images(paths, size_hw), folder, objects)
+
+
+def _describe(args: argparse.Namespace, subject: "Subject") -> dict[str, Any]:
+    """Return what was measured and where, as JSON can hold it."""
+    from d2seg import benchmark
+
+    return {
+        "task": args.task,
+        "config_file": str(args.config_file or "d2seg://benchmark.yaml"),
+        "overrides": args.opts,
+        "weights": subject.weights,
+        "work": {
+            "images": len(subject.images),
+            "batch_size": 1,
+            "network_sizes_hw": subject.network_sizes_hw,
+            "objects": None,
+        },
+        "machine": benchmark.machine_facts(subject.cfg.MODEL.DEVICE),
+    }
+
+
+def _measure_alone(entries: "list[Entry]", folder: Path) -> "dict[str, Alone]":
+    import torch
+
+    from d2seg.benchmark.alone import measure_alone
+
+    return {one.name: measure_alone(one, folder, torch.get_num_threads()) for one in entries}

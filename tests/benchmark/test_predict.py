@@ -1,0 +1,117 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from d2seg import cli
+from d2seg.assets import BENCHMARK_CONFIG_FILE, DEMO_CONFIG_FILE, DEMO_IMAGES
+from d2seg.benchmark import Rounds
+from d2seg.benchmark.alone import can_measure_memory, measure_alone
+from d2seg.benchmark.contestants import Entry, list_entries, open_entry
+from d2seg.benchmark.predict import benchmark_predict
+from d2seg.benchmark.subject import Subject, make_subject, read_images, read_images_of
+from d2seg.benchmark.torchvision_model import torchvision_model, why_not_torchvision
+from d2seg.config import load_config
+from d2seg.framework import DefaultPredictor
+from d2seg.images import find_images
+from tests.export.models import thin_config
+
+SMALL = ("INPUT.MIN_SIZE_TEST", "96", "MODEL.RPN.POST_NMS_TOPK_TEST", "50")
+
+
+@pytest.fixture(scope="module")
+def subject(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    cfg = thin_config(MODEL__WEIGHTS="")
+    images = read_images(find_images([DEMO_IMAGES])[:2], (96, 150))
+    return make_subject(cfg, images, tmp_path_factory.mktemp("subject"), objects=7)
+
+
+def test_the_stored_model_finds_as_many_objects_as_asked(subject: Subject) -> None:
+    assert [image.shape for image in subject.images] == [(96, 150, 3)] * 2
+    assert subject.network_sizes_hw == [(96, 150)] * 2
+    assert subject.weights == ""
+    predictor = DefaultPredictor(load_config(subject.config_file))
+    assert [len(predictor(image)["instances"]) for image in subject.images] == [7, 7]
+    stored = read_images_of(subject.folder)
+    assert all(map(np.array_equal, stored, subject.images))
+
+
+def test_everyone_predicts_all_images(subject: Subject) -> None:
+    (entry,), left_out = list_entries(subject.config_file, [])
+    assert entry.name == "core"
+    assert dict(left_out)["torchvision"] == ("MODEL.RESNETS.DEPTH is 18, there it is 50")
+    again = entry._replace(name="again")
+    found = benchmark_predict(subject, [entry, again], Rounds(2, warmup=0))
+    assert found.objects == {"core": 14, "again": 14}
+    assert [one.name for one in found.comparisons] == ["core", "again"]
+    assert found.comparisons[0].speedup == (1.0, 1.0, 1.0)
+
+
+def test_a_process_of_its_own_tells_its_memory(subject: Subject) -> None:
+    (entry,), _ = list_entries(subject.config_file, [])
+    alone = measure_alone(entry, subject.folder, threads=1)
+    assert alone.load_s > 0
+    if can_measure_memory():
+        assert alone.loaded_mib > 50
+        assert 0 < alone.working_mib < alone.loaded_mib
+    lost = Entry("lost", "file", str(subject.folder / "lost.ptl"))
+    with pytest.raises(RuntimeError, match="'lost' failed in a process of its own: .*No model"):
+        measure_alone(lost, subject.folder, threads=1)
+
+
+def test_settings_that_torchvision_lacks_are_named() -> None:
+    assert why_not_torchvision(load_config(BENCHMARK_CONFIG_FILE)) == ""
+    reason = why_not_torchvision(load_config(DEMO_CONFIG_FILE))
+    assert reason == "MODEL.RESNETS.WIDTH_PER_GROUP is 16, there it is 64"
+
+
+def test_wrong_arguments_are_named(subject: Subject, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no image to measure with"):
+        read_images([])
+    with pytest.raises(ValueError, match="must be positive, got 0x9"):
+        read_images(find_images([DEMO_IMAGES]), (0, 9))
+    with pytest.raises(ValueError, match="objects must be at least 1, got 0"):
+        make_subject(subject.cfg, subject.images, tmp_path, objects=0)
+    with pytest.raises(ValueError, match="ask for fewer, or raise MODEL.RPN.POST_NMS_TOPK_TEST"):
+        make_subject(subject.cfg, subject.images, tmp_path, objects=10**6)
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_torchvision_gets_the_same_weights(tmp_path: Path) -> None:
+    # torchvision lays anchors by the number of cells: as we do where 64 divides the image.
+    cfg = load_config(BENCHMARK_CONFIG_FILE, SMALL)
+    cfg.INPUT.MIN_SIZE_TEST = 128
+    images = read_images(find_images([DEMO_IMAGES])[:1], (128, 192))
+    subject = make_subject(cfg, images, tmp_path, objects=8)
+    entries, _ = list_entries(subject.config_file, [])
+    assert [open_entry(entry)(images[0]) for entry in entries] == [8, 8]
+    ours = DefaultPredictor(subject.cfg)
+    instances = ours(images[0])["instances"]
+    theirs = torchvision_model(subject.cfg, ours.model.state_dict())
+    rgb = torch.from_numpy(images[0][:, :, ::-1].copy()).permute(2, 0, 1).float() / 255
+    (found,) = theirs([rgb])
+    distance = (instances.pred_boxes.tensor[:, None] - found["boxes"]).abs().amax(dim=2)
+    nearest = distance.argmin(dim=1)
+    assert float(distance.amin(dim=1).max()) < 0.01
+    assert torch.equal(instances.pred_classes + 1, found["labels"][nearest])
+    assert float((instances.scores - found["scores"][nearest]).abs().max()) < 1e-5
+
+
+@pytest.mark.slow
+def test_the_command_compares_torchvision(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, kept = tmp_path / "speed.json", tmp_path / "kept"
+    options = ["--rounds", "1", "--warmup", "0", "--size", "96", "150", "--objects", "5"]
+    arguments = ["benchmark", "--task", "predict", *options, "--json", str(path)]
+    assert cli.main([*arguments, "--keep", str(kept), *SMALL]) == 0
+    assert "objects: torchvision 5, core 5" in capsys.readouterr().out
+    document = json.loads(path.read_text())
+    assert document["task"] == "predict"
+    assert document["baseline"] == "torchvision"
+    assert document["work"]["objects"] == {"torchvision": 5, "core": 5}
+    assert document["alone"].keys() == {"torchvision", "core"}
+    assert sorted(one.name for one in kept.iterdir()) == ["config.yaml", "images.npz", "model.pth"]
