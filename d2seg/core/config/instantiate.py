@@ -10,6 +10,8 @@ from d2seg.core.runtime.names import locate, target_name
 def instantiate(cfg: Any) -> Any:
     """Make the calls that a config describes, inner ones first.
 
+    This runs whatever the config names, ``os.system`` too: a config of a stranger is a program.
+
     Args:
         cfg: A mapping with ``_target_``, a function, a class, the dotted name of one, or a
             description of it; its other entries are the keyword arguments. Lists are worked

@@ -1,6 +1,8 @@
 """Configs written in Python, under detectron2's names; they need the package omegaconf.
 
-Loading such a file runs it, as importing it would. YAML files never run code.
+Loading such a file runs it, as importing it would: it is a program, with all your rights. A YAML
+file that is loaded here runs nothing, but `instantiate` calls what its ``_target_`` names, whatever
+that is. Configs of strangers belong into a ``CfgNode``, which runs nothing ever.
 """
 
 import builtins
@@ -21,6 +23,7 @@ import yaml
 from d2seg.core.config.instantiate import describe_dataclass
 from d2seg.core.runtime.files import PathManager, replace_when_complete
 from d2seg.core.runtime.names import locate, target_name
+from d2seg.core.runtime.untrusted.yaml_texts import MOST_CHARACTERS, load_plain_yaml
 
 _PACKAGE = "d2seg_lazy_config"
 
@@ -75,7 +78,7 @@ class LazyConfig:
                 namespace = _run(filename)
         elif suffix in (".yaml", ".yml"):
             with PathManager.open(filename) as file:
-                namespace = yaml.safe_load(file)
+                namespace = _parse(file.read(MOST_CHARACTERS + 1), filename)
         else:
             raise ValueError(f"'{filename}' is neither a .py nor a .yaml file.")
         if keys is None:
@@ -141,6 +144,13 @@ class LazyConfig:
         except ImportError:
             return text
         return black.format_str(text, mode=black.Mode())
+
+
+def _parse(text: str, filename: str) -> Any:
+    try:
+        return load_plain_yaml(text)
+    except ValueError as error:
+        raise ValueError(f"Config file '{filename}' {error}.") from error
 
 
 def _omegaconf() -> ModuleType:

@@ -1,20 +1,30 @@
 """Reading YAML config files without ever running what is written in them."""
 
+import itertools
 import os
 import posixpath
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import IO, Any, NoReturn
 
 import yaml
 
 from d2seg.core.config.size_table import read_size_table
+from d2seg.core.runtime.untrusted.yaml_texts import (
+    MOST_CHARACTERS,
+    PlainLoader,
+    RefusedTextError,
+    parse_yaml,
+)
 
 BASE_KEY = "_BASE_"
+
+MOST_FILES = 100
+"""Ten files that name the next one ten times lead to billions."""
 
 _PYTHON_TAG = "tag:yaml.org,2002:python/"
 
 
-class ConfigLoader(yaml.SafeLoader):
+class ConfigLoader(PlainLoader):
     """A safe loader that also reads tuples and the anchor sizes of RetinaNet's published config."""
 
     def construct_tuple(self, node: yaml.Node) -> tuple[Any, ...]:
@@ -32,9 +42,9 @@ class ConfigLoader(yaml.SafeLoader):
         return table
 
     def refuse(self, node: yaml.Node) -> NoReturn:
-        """Raise a ValueError that names the tag of ``node``."""
+        """Raise an error that names the tag of ``node``."""
         tag = node.tag.replace("tag:yaml.org,2002:", "!!")
-        raise ValueError(
+        raise RefusedTextError(
             f"has the tag '{tag}' at line {node.start_mark.line + 1}, which could run code or "
             "means nothing in a config; write the plain value instead"
         )
@@ -46,7 +56,10 @@ ConfigLoader.add_constructor(None, ConfigLoader.refuse)
 
 
 def load_config_tree(
-    filename: str, open_file: Callable[[str], IO[Any]], included_by: tuple[str, ...] = ()
+    filename: str,
+    open_file: Callable[[str], IO[Any]],
+    included_by: tuple[str, ...] = (),
+    numbers: Iterator[int] | None = None,
 ) -> dict[str, Any]:
     """Read a YAML mapping and everything it inherits through ``_BASE_``.
 
@@ -54,6 +67,7 @@ def load_config_tree(
         filename: A file or address that ``open_file`` understands; ``~`` is the home folder.
         open_file: Opens it for reading text.
         included_by: The files whose ``_BASE_`` led here, outermost first.
+        numbers: Counts the files that are read.
 
     Returns:
         Nested dicts without ``_BASE_``; values of a file win over those of its bases, later bases
@@ -61,12 +75,16 @@ def load_config_tree(
 
     Raises:
         FileNotFoundError: The file or one of its bases does not exist.
-        ValueError: Not YAML, not a mapping, a refused tag, or bases that go in a circle.
+        ValueError: Not YAML, not a mapping, a refused tag, aliases that multiply, or bases that go
+            in a circle or to very many files.
     """
     filename = os.path.expanduser(filename)
     if filename in included_by:
         circle = " -> ".join((*included_by[included_by.index(filename) :], filename))
         raise ValueError(f"The {BASE_KEY} of config files goes in a circle: {circle}.")
+    numbers = numbers or itertools.count(1)
+    if next(numbers) > MOST_FILES:
+        raise ValueError(f"The {BASE_KEY} of '{filename}' leads to more than {MOST_FILES} files.")
     tree = _parse(_read(filename, open_file, included_by), filename)
     bases = tree.pop(BASE_KEY, [])
     merged: dict[str, Any] = {}
@@ -76,7 +94,8 @@ def load_config_tree(
                 f"{BASE_KEY} of config file '{filename}' must name a file, found {base!r}."
             )
         base_name = _resolve_base(base, filename)
-        _merge(load_config_tree(base_name, open_file, (*included_by, filename)), merged, filename)
+        base_tree = load_config_tree(base_name, open_file, (*included_by, filename), numbers)
+        _merge(base_tree, merged, filename)
     _merge(tree, merged, filename)
     return merged
 
@@ -85,7 +104,7 @@ def _read(filename: str, open_file: Callable[[str], IO[Any]], included_by: tuple
     origin = f", the {BASE_KEY} of '{included_by[-1]}'," if included_by else ""
     try:
         with open_file(filename) as stream:
-            return str(stream.read())
+            return str(stream.read(MOST_CHARACTERS + 1))
     except UnicodeDecodeError as error:
         raise ValueError(f"Config file '{filename}' is not a text file, so not YAML.") from error
     except FileNotFoundError as error:
@@ -98,16 +117,9 @@ def _read(filename: str, open_file: Callable[[str], IO[Any]], included_by: tuple
 
 def _parse(text: str, filename: str) -> dict[str, Any]:
     try:
-        tree = yaml.load(text, ConfigLoader)
+        tree = parse_yaml(text, ConfigLoader)
     except ValueError as error:
         raise ValueError(f"Config file '{filename}' {error}.") from error
-    except (yaml.YAMLError, RecursionError, TypeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error)
-        raise ValueError(
-            f"Config file '{filename}' is not valid YAML{where}: {problem}."
-        ) from error
     if not isinstance(tree, dict):
         found = "nothing" if tree is None else f"a {type(tree).__name__}"
         raise ValueError(
