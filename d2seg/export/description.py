@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import zipfile
+import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from torch import nn
 
 from d2seg import __version__
 from d2seg.class_names import class_names
+from d2seg.core.runtime.untrusted.parts import OversizedError
+from d2seg.core.runtime.untrusted.programs import open_archive
 from d2seg.export.schema import TensorSchema, is_dense, output_schema
 from d2seg.framework import CfgNode
 
@@ -89,7 +92,7 @@ class ModelDescription:
             for name in ("inputs", "outputs"):
                 values[name] = [TensorSchema(**schema) for schema in values[name]]
             return cls(**values)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{DESCRIPTION_NAME} is not a description that d2seg wrote ({error})."
             ) from error
@@ -181,11 +184,11 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
 
         return read_pte_description(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             names = archive.namelist()
             name = next((one for one in names if one.endswith(f"/extra/{DESCRIPTION_NAME}")), None)
             text = archive.read(name).decode() if name else None
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OversizedError):
         text = None
     if text is None:
         raise ValueError(f"'{os.fspath(path)}' has no {DESCRIPTION_NAME}: d2seg did not export it.")

@@ -1,15 +1,21 @@
 """What is in a TorchScript archive, read without running or loading anything of it.
 
-The instructions of such a file are pickles. They are read here with classes that do nothing, so
-that a file of any origin and of any torch can be looked at.
+The instructions of such a file are pickles. They are read here with nothing in place of the objects
+that they name, so that a file of any origin and of any torch can be looked at.
 """
 
 import io
 import os
 import pickle
 import zipfile
+import zlib
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, NamedTuple
+
+from d2seg.core.runtime.untrusted.parts import OversizedError, Unfinished
+from d2seg.core.runtime.untrusted.pickles import read_pickle
+from d2seg.core.runtime.untrusted.programs import open_archive
 
 DTYPES = {
     "BoolStorage": "bool",
@@ -50,21 +56,29 @@ def read_archive(path: str | os.PathLike[str]) -> ArchiveContents:
     """Look into a file of ``torch.jit.save`` or of the lite interpreter.
 
     Raises:
-        UnreadableFileError: It is no such file, it ends too early, or a part of it is damaged.
+        UnreadableFileError: It is no such file, it ends too early, a part of it is damaged, or it
+            unpacks to far more than it is.
     """
     name = os.fspath(path)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_archive(path) as archive:
             return _read_open(archive, name)
+    except UnreadableFileError:
+        raise
+    except OversizedError as error:
+        raise UnreadableFileError(f"'{name}' cannot be looked into: it {error}.") from error
     except zipfile.BadZipFile as error:
         raise UnreadableFileError(why_not_a_zip(path)) from error
     except (
         pickle.UnpicklingError,
         EOFError,
-        IndexError,
-        KeyError,
+        LookupError,
         TypeError,
+        ValueError,
         AttributeError,
+        NotImplementedError,
+        RuntimeError,
+        zlib.error,
     ) as error:
         raise UnreadableFileError(
             f"'{name}' is damaged: its instructions end too early."
@@ -93,18 +107,17 @@ def _read_open(archive: zipfile.ZipFile, path: str) -> ArchiveContents:
     damaged = archive.testzip()
     if damaged is not None:
         raise UnreadableFileError(f"'{path}' is damaged: '{damaged}' in it fails its checksum.")
-    pickles = {
-        part: _BlindUnpickler(archive.read(names[part]))
+    parts = {
+        part: _Part(archive.read(names[part]))
         for part in ("data.pkl", "constants.pkl", "bytecode.pkl")
         if part in names
     }
-    loaded = {part: unpickler.load() for part, unpickler in pickles.items()}
     stored: Counter[str] = Counter()
     for part in ("data.pkl", "constants.pkl"):  # the instructions refer to the same numbers
-        if part in pickles:
-            stored.update(pickles[part].stored())
-    classes = sorted(set().union(*(unpickler.classes for unpickler in pickles.values())))
-    version, *functions = loaded.get("bytecode.pkl", [None])
+        if part in parts:
+            stored.update(parts[part].stored)
+    classes = sorted(set().union(*(part.classes for part in parts.values())))
+    version, *functions = parts["bytecode.pkl"].value if "bytecode.pkl" in parts else [None]
     return ArchiveContents(version, _operators(functions), classes, dict(stored))
 
 
@@ -129,21 +142,20 @@ def _operators(functions: list[Any]) -> dict[str, int]:
     return dict(sorted(found.items()))
 
 
-class _Nothing:
-    """Stands for whatever a pickle names, and takes everything that is done with it."""
+class _Nothing(Unfinished):
+    """Stands for an object of a class that does not matter here."""
 
-    def __init__(self, *args: Any) -> None:
-        pass
+    must_finish = False
 
-    def __setstate__(self, state: Any) -> None:
-        pass
+    def __init__(self, *_: Any) -> None:
+        super().__init__()
 
-    def __setitem__(self, key: Any, value: Any) -> None:
-        pass
+    def finish(self, state: Any) -> "_Nothing":
+        return self
 
 
-class _BlindUnpickler(pickle.Unpickler):
-    """Reads the shape of a pickle; imports nothing and runs nothing that it names.
+class _AllNames(dict[str, Callable[..., Any]]):
+    """Lets a pickle refer to anything, and takes every reference for the same.
 
     Attributes:
         classes: Classes of a runtime that it names, as ``xnnpack.Conv2dOpContext``.
@@ -151,24 +163,37 @@ class _BlindUnpickler(pickle.Unpickler):
 
     PREFIX = "__torch__.torch.classes."
 
-    def __init__(self, data: bytes) -> None:
-        super().__init__(io.BytesIO(data))
+    def __init__(self) -> None:
+        super().__init__()
         self.classes: set[str] = set()
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+    def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name.startswith(self.PREFIX):
+            self.classes.add(name.removeprefix(self.PREFIX))
+        return _Nothing
+
+
+class _Part:
+    """A pickle of an archive.
+
+    Attributes:
+        value: What it holds, with nothing in place of objects.
+        classes: Classes of a runtime that it names.
+        stored: How many numbers it refers to, by type.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        names = _AllNames()
         self._storages: dict[str, tuple[str, int]] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if f"{module}.".startswith(self.PREFIX):
-            self.classes.add(f"{module}.{name}".removeprefix(self.PREFIX))
-        return type(name, (_Nothing,), {})
-
-    def persistent_load(self, pid: Any) -> Any:
-        _, kind, key, _, count = pid
-        self._storages[str(key)] = (kind.__name__, int(count))
-        return None
-
-    def stored(self) -> Counter[str]:
-        """Count the numbers of each type that the pickle refers to."""
-        counts: Counter[str] = Counter()
+        self.value = read_pickle(io.BytesIO(data), names, self._refer)
+        self.classes = names.classes
+        self.stored: Counter[str] = Counter()
         for kind, count in self._storages.values():
-            counts[DTYPES.get(kind, kind)] += count
-        return counts
+            self.stored[DTYPES.get(kind, kind)] += count
+
+    def _refer(self, identity: Any) -> None:
+        _, kind, key, _, count = identity
+        self._storages[str(key)] = (kind.name.rpartition(".")[2], int(count))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from d2seg.core.runtime.untrusted.programs import require_pure_program
 from d2seg.export.description import ModelDescription, read_description
 from d2seg.inspect.archive import UnreadableFileError, read_archive, why_not_a_zip
 from d2seg.inspect.runtimes import Runtime
@@ -44,9 +45,11 @@ class Contents:
 
         Raises:
             RuntimeError: The runtime refuses it.
+            ValueError: It would read or write files.
         """
         from d2seg.export.torchscript import load_lite
 
+        require_pure_program(path)
         if self.format == "ptl":
             load_lite(path)
         else:
@@ -122,8 +125,9 @@ def _script_operators(path: Path) -> dict[str, int]:
     import torch
 
     try:
+        require_pure_program(path)
         return dict.fromkeys(sorted(torch.jit.export_opnames(_load_script(path))), 0)
-    except RuntimeError:  # the reason is found when it is loaded for its own sake
+    except (RuntimeError, ValueError):  # the reason is found when it is loaded for its own sake
         return {}
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2seg.core.runtime.untrusted.programs import require_pure_program
 from d2seg.export.description import ModelDescription, read_description
 from d2seg.export.torchscript import RunFile, load_lite
 from d2seg.predict.backend import logger, usable_device
@@ -89,7 +90,7 @@ def load_file(path: Path, device: str) -> FileBackend:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has no description, or cannot be read.
+        ValueError: It has no description, cannot be read, or would read or write files.
         ImportError: The runtime is not installed.
     """
     if not path.is_file():
@@ -144,6 +145,7 @@ def _fit_outside(description: ModelDescription) -> Fit:
 
 
 def _load(load: Callable[[Path], RunFile], path: Path) -> RunFile:
+    require_pure_program(path)
     try:
         return load(path)
     except RuntimeError as error:

@@ -45,6 +45,9 @@ class Known(NamedTuple):
 class Unfinished:
     """Something that a later instruction of the pickle completes, giving it its state."""
 
+    must_finish = True
+    """Whether a pickle without that instruction is damaged."""
+
     def __init__(self) -> None:
         self.places: list[int] = []
         """Where the machine remembers it."""

@@ -197,14 +197,14 @@ class _Machine:
         if not isinstance(known, Known) or type(arguments) is not tuple:
             raise pickle.UnpicklingError("it calls what is no function")
         made = known.make(*arguments)
-        self._num_unfinished += isinstance(made, Unfinished)
+        self._num_unfinished += isinstance(made, Unfinished) and made.must_finish
         self._stack.append(made)
 
     def _build(self) -> None:
         begun, state = self._pop(2)
         if isinstance(begun, Unfinished):
             self._stack.append(begun.finish(state))
-            self._num_unfinished -= 1
+            self._num_unfinished -= begun.must_finish
             for place in begun.places:
                 self._memo[place] = self._stack[-1]
         elif type(begun) is OrderedDict and type(state) is dict:
