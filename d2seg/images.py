@@ -100,21 +100,6 @@ def prepare_image(image: np.ndarray, cfg: CfgNode) -> dict[str, Any]:
     return {"image": tensor, "height": height, "width": width}
 
 
-def scale_boxes(boxes: np.ndarray, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> np.ndarray:
-    """Say where boxes of an image are after it was resized, as by :func:`prepare_image`.
-
-    Args:
-        boxes: (N, 4), XYXY pixels of the image; N may be 0. Not modified.
-        from_hw: Height and width of the image.
-        to_hw: Those of the resized image.
-
-    Returns:
-        (N, 4) float32, XYXY pixels of the resized image.
-    """
-    factor_y, factor_x = to_hw[0] / from_hw[0], to_hw[1] / from_hw[1]
-    return (boxes * np.array([factor_x, factor_y, factor_x, factor_y])).astype(np.float32)
-
-
 def unique_stems(paths: Iterable[Path]) -> list[str]:
     """Name one output per path after its stem, numbering repeats (``cell``, ``cell_2``).
 

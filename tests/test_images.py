@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from d2seg.framework import get_cfg
-from d2seg.images import find_images, load_image, prepare_image, scale_boxes, unique_stems
+from d2seg.images import find_images, load_image, prepare_image, unique_stems
 
 
 def write_image(path: Path, size_hw: tuple[int, int] = (3, 5)) -> Path:
@@ -133,29 +133,6 @@ def test_prepare_image_names_a_line() -> None:
 def test_unique_stems_number_repeats_also_across_case() -> None:
     paths = [Path(name) for name in ("a/x.png", "b/x.jpg", "c/X.png", "x_2.png", "y.png")]
     assert unique_stems(paths) == ["x", "x_2", "X_3", "x_2_2", "y"]
-
-
-def test_scale_boxes_moves_them_as_the_image() -> None:
-    cfg = get_cfg()
-    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 50, 80
-    image = np.zeros((100, 300, 3), dtype=np.uint8)
-    image[20:60, 150:240] = 255
-    resized = prepare_image(image, cfg)["image"][0]
-    boxes = np.array([[150, 20, 240, 60]], dtype=np.float32)
-    (box,) = scale_boxes(boxes, (100, 300), (27, 80))
-    # 80 / 300 in x and 27 / 100 in y.
-    assert box.tolist() == pytest.approx([40, 5.4, 64, 16.2])
-    left, top, right, bottom = box.round().astype(int)
-    assert resized[top + 1 : bottom - 1, left + 1 : right - 1].min() > 250
-    assert resized.sum().item() / 255 == pytest.approx(
-        (box[2] - box[0]) * (box[3] - box[1]), rel=0.02
-    )
-
-
-def test_scale_boxes_without_any() -> None:
-    boxes = scale_boxes(np.zeros((0, 4), dtype=np.float32), (10, 20), (5, 10))
-    assert boxes.shape == (0, 4)
-    assert boxes.dtype == np.float32
 
 
 def test_find_images_looks_for_other_suffixes(folder: Path) -> None:

@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from d2seg.framework import get_cfg
+from d2seg.images import prepare_image
 from d2seg.postprocess import (
     FileOutputs,
     paste_masks,
@@ -57,6 +59,21 @@ def test_rescale_uses_height_then_width() -> None:
     boxes = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     assert rescale_boxes(boxes, (100, 10), (50, 40)).tolist() == [[4.0, 1.0, 12.0, 2.0]]
     assert boxes.tolist() == [[1.0, 2.0, 3.0, 4.0]]
+
+
+def test_rescaled_boxes_are_where_the_resized_image_has_them() -> None:
+    cfg = get_cfg()
+    cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = 50, 80
+    image = np.zeros((100, 300, 3), dtype=np.uint8)
+    image[20:60, 150:240] = 255
+    resized = prepare_image(image, cfg)["image"]
+    (box,) = rescale_boxes(torch.tensor([[150.0, 20, 240, 60]]), (100, 300), resized.shape[1:])
+    # 80 / 300 in x and 27 / 100 in y.
+    assert box.tolist() == pytest.approx([40, 5.4, 64, 16.2])
+    left, top, right, bottom = box.round().int().tolist()
+    assert resized[0, top + 1 : bottom - 1, left + 1 : right - 1].min() > 250
+    area = float((box[2] - box[0]) * (box[3] - box[1]))
+    assert float(resized[0].sum()) / 255 == pytest.approx(area, rel=0.02)
 
 
 @settings(deadline=None)

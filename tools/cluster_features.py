@@ -41,7 +41,8 @@ from d2seg.features.clustering import (
 )
 from d2seg.features.pictures import feature_grid, object_crops
 from d2seg.framework import CfgNode, DetectionCheckpointer, build_model
-from d2seg.images import load_image, prepare_image, scale_boxes
+from d2seg.images import load_image, prepare_image
+from d2seg.postprocess import rescale_boxes
 
 SHOWN, CAPTION_PIXELS = 12, 18
 """Objects in the row of a cluster, and the height of the line above it."""
@@ -106,9 +107,8 @@ def describe_objects(
     """
     image = load_image(image_root / group[0].image, cfg.INPUT.FORMAT)
     model_input = prepare_image(image, cfg)
-    boxes = np.array([one.box_xyxy for one in group])
-    height, width = model_input["image"].shape[1:]
-    scaled = torch.from_numpy(scale_boxes(boxes, image.shape[:2], (height, width)))
+    boxes = torch.tensor([one.box_xyxy for one in group], dtype=torch.float32)
+    scaled = rescale_boxes(boxes, image.shape[:2], model_input["image"].shape[1:])
     (stage,) = extractor.stages
     features = extractor.extract([model_input], boxes=[scaled])[0].get(stage)
     if features is None or len(features) != len(group):
@@ -116,7 +116,7 @@ def describe_objects(
             f"The stage '{stage}' has no row for each object; use one that has, such as box_head."
         )
     rgb = image if cfg.INPUT.FORMAT == "RGB" else image[..., ::-1]
-    return unit_vectors(features), object_crops(np.ascontiguousarray(rgb), torch.from_numpy(boxes))
+    return unit_vectors(features), object_crops(np.ascontiguousarray(rgb), boxes)
 
 
 def draw_clusters(

@@ -87,21 +87,6 @@ def object_thumbnails(image: np.ndarray, boxes: Tensor, longest_side: int) -> li
     return pictures
 
 
-def rescale_boxes(boxes: Tensor, from_hw: Sequence[int], to_hw: Sequence[int]) -> Tensor:
-    """Express boxes in pixels of the same image at another size.
-
-    Args:
-        boxes: (N, 4) float, XYXY pixels of an image of height and width ``from_hw``.
-        from_hw: Such as that of the network input.
-        to_hw: Such as that of the original image.
-
-    Returns:
-        (N, 4), XYXY pixels.
-    """
-    factors = [to_hw[1] / from_hw[1], to_hw[0] / from_hw[0]]
-    return boxes * boxes.new_tensor(factors * 2)
-
-
 def feature_grid(pictures: Sequence[np.ndarray], columns: int = 8) -> np.ndarray:
     """Lay pictures out in rows on white, each as a square of ``TILE_PIXELS``.
 

@@ -17,8 +17,9 @@ from d2seg.features.image_run import Features
 from d2seg.features.objects import check_objects
 from d2seg.features.store import save_features
 from d2seg.framework import FRAMEWORK, CfgNode
-from d2seg.images import prepare_image, scale_boxes
+from d2seg.images import prepare_image
 from d2seg.inputs import Source
+from d2seg.postprocess import rescale_boxes
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ class FeatureWriter:
             return Prepared(source, pixels, model_input, None)
         height, width = model_input["image"].shape[1:]
         check_objects([source.boxes], None, [pixels.shape[:2]], torch.device("cpu"))
-        scaled = scale_boxes(source.boxes, pixels.shape[:2], (height, width))
-        return Prepared(source, pixels, model_input, torch.as_tensor(scaled))
+        boxes = rescale_boxes(torch.from_numpy(source.boxes), pixels.shape[:2], (height, width))
+        return Prepared(source, pixels, model_input, boxes)
 
     def extract(self, batch: Sequence[Prepared]) -> list[tuple[Features, dict[str, Any]]]:
         """Return the features and the description of each picture of a batch."""

@@ -11,10 +11,10 @@ from d2seg.features.pictures import (
     enlarge_cells,
     feature_tiles,
     object_crops,
-    rescale_boxes,
 )
 from d2seg.features.stages import meaning_of
 from d2seg.pages import picture_uri
+from d2seg.postprocess import rescale_boxes
 from d2seg.report.page import FeatureFigure, Table
 
 SHOWN_LEVELS = 3

@@ -11,7 +11,6 @@ from d2seg.features.pictures import (
     feature_tiles,
     object_crops,
     object_thumbnails,
-    rescale_boxes,
 )
 
 
@@ -103,9 +102,3 @@ def test_thumbnails_keep_their_proportions() -> None:
     assert thin.shape == (48, 2, 3)
     assert outside.shape == (48, 48, 3)  # the nearest pixel
     assert object_thumbnails(image, boxes[:0], 48) == []
-
-
-def test_boxes_are_rescaled_by_width_and_height() -> None:
-    boxes = torch.tensor([[10.0, 20.0, 30.0, 40.0]])
-    assert rescale_boxes(boxes, (100, 50), (10, 100)).tolist() == [[20.0, 2.0, 60.0, 4.0]]
-    assert boxes[0, 0] == 10

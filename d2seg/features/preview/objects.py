@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2seg.features.pictures import object_thumbnails, rescale_boxes
+from d2seg.features.pictures import object_thumbnails
 from d2seg.pages import picture_uri
+from d2seg.postprocess import rescale_boxes
 
 PREFERRED = ("box_head", "box_pooler", "mask_pooler")
 BOXES, SCORES, CLASSES = "instances.boxes", "instances.scores", "instances.classes"
