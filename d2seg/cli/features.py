@@ -3,11 +3,14 @@
 import argparse
 import sys
 import time
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from d2seg.cli.arguments import add_config_file, add_overrides
+
+if TYPE_CHECKING:
+    from d2seg.features.run import Outcome
 
 EPILOG = """\
 stages (a model has those that it has parts for; an unknown name lists them):
@@ -123,32 +126,27 @@ def run(args: argparse.Namespace) -> int:
                 store,
                 batch_size=args.batch_size,
                 skip=store.complete() if args.resume else frozenset(),
-                when_written=None if preview is None else partial(_add_to, preview, cfg),
+                preview=preview,
                 advance=advance,
             )
-    seconds = time.perf_counter() - start
-    if outcome.written or not outcome.skipped:
-        print(
-            f"{outcome.written} image(s) in {seconds:.1f} s, {outcome.written / seconds:.2f} "
-            f"images/s: {', '.join(extractor.stages)}"
-        )
+    _report(outcome, time.perf_counter() - start, extractor.stages)
     crowds = sum(source.crowds for source in sources) if args.boxes else 0
     if crowds:
         print(f"{crowds} annotation(s) of crowds were left out")
-    if outcome.skipped:
-        print(f"{outcome.skipped} image(s) had their features already")
     print(store.summary)
     if preview is not None:
         print(f"{preview.write()}: heat maps and nearest neighbours")
-    for name, reason in outcome.failures:
-        print(f"{name}: {reason}", file=sys.stderr)
-    if outcome.failures:
-        print(f"d2seg: {len(outcome.failures)} image(s) have no features", file=sys.stderr)
     return 1 if outcome.failures else 0
 
 
-def _add_to(preview: Any, cfg: Any, one: Any, features: Any, description: Any) -> None:
-    """Show a picture, which is in the model's channel order, on the page."""
-    is_bgr = cfg.INPUT.FORMAT == "BGR"
-    rgb = one.pixels[:, :, ::-1] if is_bgr else one.source.read("RGB")
-    preview.add(one.source.name, rgb, features, description)
+def _report(outcome: "Outcome", seconds: float, stages: Sequence[str]) -> None:
+    """Say how many images were dealt with how fast, and on stderr which were not."""
+    if outcome.written or not outcome.skipped:
+        rate = f"{outcome.written / seconds:.2f} images/s"
+        print(f"{outcome.written} image(s) in {seconds:.1f} s, {rate}: {', '.join(stages)}")
+    if outcome.skipped:
+        print(f"{outcome.skipped} image(s) had their features already")
+    for name, reason in outcome.failures:
+        print(f"{name}: {reason}", file=sys.stderr)
+    if outcome.failures:
+        print(f"d2seg: {len(outcome.failures)} image(s) were left out", file=sys.stderr)

@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from d2seg.features.image_run import Features
+import numpy as np
+
+from d2seg.features.preview import Preview
 from d2seg.features.store import FeatureStore, load_folder
 from d2seg.features.writer import FeatureWriter, Prepared
 from d2seg.inputs import Source
@@ -17,7 +19,7 @@ class Outcome:
     Attributes:
         written: How many have their features stored now.
         skipped: How many had them already.
-        failures: Name of the picture and why it has none.
+        failures: Name of the picture and why it was left out.
     """
 
     written: int = 0
@@ -32,7 +34,7 @@ def extract_all(
     *,
     batch_size: int = 1,
     skip: Set[str] = frozenset(),
-    when_written: Callable[[Prepared, Features, dict], None] | None = None,
+    preview: Preview | None = None,
     advance: Callable[[int], None] | None = None,
 ) -> Outcome:
     """Store the features of pictures; while the model runs, the next batch is read.
@@ -42,8 +44,8 @@ def extract_all(
         sources: The pictures.
         store: Where the features go.
         batch_size: So many pictures go through the model together.
-        skip: Names of pictures that are passed over.
-        when_written: Called with each picture, its features and their description.
+        skip: Names of pictures that are passed over; the store has their features.
+        preview: Shows all pictures, also those that are passed over.
         advance: Called with the number of pictures dealt with since the last call.
 
     Raises:
@@ -51,14 +53,20 @@ def extract_all(
         ValueError: The store does not take them.
     """
     outcome = Outcome()
-    for batch in _ahead(_batches(writer, sources, batch_size, skip, outcome)):
+    stored = load_folder(store.folder) if preview is not None and skip else {}
+    batches = _batches(writer, sources, batch_size, skip, outcome, preview is not None)
+    for batch in _ahead(batches):
         for one, (features, description) in zip(
             batch.ready, writer.extract(batch.ready), strict=True
         ):
             store.write(one.source.name, features, {**description, "half": store.half})
             outcome.written += 1
-            if when_written is not None:
-                when_written(one, features, description)
+            if preview is not None:
+                rgb = _in_rgb(one, writer.cfg.INPUT.FORMAT)
+                preview.add(one.source.name, rgb, features, description)
+        if preview is not None:
+            for name, rgb in batch.complete:
+                preview.add(name, rgb, *stored[name])
         if advance is not None:
             advance(batch.seen)
     return outcome
@@ -97,9 +105,16 @@ def check_resumable(writer: FeatureWriter, store: FeatureStore, with_boxes: bool
 
 @dataclass
 class _Batch:
-    """Pictures that were read, and how many were looked at for them."""
+    """Pictures that were read.
+
+    Attributes:
+        ready: Those to extract features of.
+        complete: Name and RGB pixels of those to show that have their features already.
+        seen: How many pictures were looked at.
+    """
 
     ready: list[Prepared] = field(default_factory=list)
+    complete: list[tuple[str, np.ndarray]] = field(default_factory=list)
     seen: int = 0
 
 
@@ -109,22 +124,32 @@ def _batches(
     size: int,
     skip: Set[str],
     outcome: Outcome,
+    with_complete: bool,
 ) -> Iterator[_Batch]:
     """Read pictures into batches; note those that cannot be read and those that are skipped."""
     batch = _Batch()
     for source in sources:
         batch.seen += 1
-        if source.name in skip:
-            outcome.skipped += 1
-        else:
-            try:
+        is_complete = source.name in skip
+        outcome.skipped += is_complete
+        try:
+            if not is_complete:
                 batch.ready.append(writer.prepare(source))
-            except (OSError, ValueError) as error:
-                outcome.failures.append((source.name, str(error)))
-        if len(batch.ready) == size:
+            elif with_complete:
+                batch.complete.append((source.name, source.read("RGB")))
+        except (OSError, ValueError) as error:
+            outcome.failures.append((source.name, str(error)))
+        if len(batch.ready) + len(batch.complete) == size:
             yield batch
             batch = _Batch()
     yield batch
+
+
+def _in_rgb(one: Prepared, channel_order: str) -> np.ndarray:
+    """Return the pixels of a picture, which are in the model's order, as RGB."""
+    if channel_order in ("BGR", "RGB"):
+        return one.pixels[:, :, ::-1] if channel_order == "BGR" else one.pixels
+    return one.source.read("RGB")
 
 
 def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:

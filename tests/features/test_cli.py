@@ -107,7 +107,7 @@ def test_a_file_that_is_no_image_is_told_at_the_end_and_stops_nothing(
     first, last = printed.err.splitlines()
     assert first.startswith("0: ")
     assert "0.png' cannot be read as an image" in first
-    assert last == "d2seg: 1 image(s) have no features"
+    assert last == "d2seg: 1 image(s) were left out"
     assert sorted(file.suffix for file in output.iterdir()) == [".json", ".safetensors"]
     assert "backbone.p6" in load(output / f"{NAME}.safetensors")[0]
 
@@ -223,6 +223,38 @@ def test_the_preview_is_a_page(
     assert "backbone.p3" in page
     assert NAME in page
     assert "_preview/index.html: heat maps" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("form", ["safetensors", "zarr", "parquet"])
+def test_the_preview_shows_what_resuming_skips(image: Path, tmp_path: Path, form: str) -> None:
+    other = shutil.copy(DEMO_IMAGES / "3441821ebea04fac.png", tmp_path)
+    stages = ["box_head"] if form == "parquet" else ["box_head", "backbone.p6"]
+    options = ["--format", form, "--stages", *stages, "--preview", "--resume", "--output"]
+    assert run("--input", image, other, *options, tmp_path / "at_once") == 0
+    for inputs in ([image], [image, other], [image, other]):
+        assert run("--input", *inputs, *options, tmp_path / "resumed") == 0
+    pages = [
+        (tmp_path / folder / "_preview" / "index.html").read_text()
+        for folder in ("at_once", "resumed")
+    ]
+    assert "Compared by box_head" in pages[0]
+    if form == "parquet":
+        pages[0] = pages[0].replace(" instances.proposal_boxes,", "")  # not stored
+    assert pages[1] == pages[0]
+
+
+def test_a_picture_that_is_gone_is_left_out_of_the_preview(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = Path(shutil.copy(DEMO_IMAGES / "3441821ebea04fac.png", tmp_path))
+    options = ["--stages", "backbone.p6", "--preview", "--output", tmp_path / "out"]
+    assert run("--input", image, other, *options) == 0
+    other.write_text("no image any more")
+    assert run("--input", image, other, *options, "--resume") == 1
+    assert "3441821ebea04fac.png' cannot be read as an image" in capsys.readouterr().err
+    page = (tmp_path / "out" / "_preview" / "index.html").read_text()
+    assert NAME in page
+    assert "3441821ebea04fac" not in page
 
 
 @pytest.mark.parametrize(
