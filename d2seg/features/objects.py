@@ -88,7 +88,9 @@ def check_objects(
         raise ValueError(f"boxes has {len(boxes)} entries for {len(sizes)} image(s).")
     tensors = [_box_tensor(index, item).to(device) for index, item in enumerate(boxes)]
     for index, (tensor, size) in enumerate(zip(tensors, sizes, strict=True)):
-        _check_boxes(index, tensor, size)
+        impossible = find_impossible_box(tensor, size)
+        if impossible is not None:
+            raise ValueError(f"Box {impossible[0]} of image {index}, {impossible[1]}.")
     if classes is None:
         return GivenObjects(tensors)
     labels = [_class_tensor(index, item).to(device) for index, item in enumerate(classes)]
@@ -98,6 +100,33 @@ def check_objects(
             f"{[len(item) for item in tensors]} boxes of each image; give one for each box."
         )
     return GivenObjects(tensors, labels)
+
+
+def find_impossible_box(boxes: Tensor, size_hw: tuple[int, int]) -> tuple[int, str] | None:
+    """Return the row of a box that nothing can be pooled from, and what is wrong with it.
+
+    Args:
+        boxes: (N, 4) float, XYXY pixels of the image.
+        size_hw: Its height and width.
+
+    Returns:
+        Such as ``(3, "(9, 3, 2, 8), has no area (...)")``; None if all are possible.
+    """
+    height, width = size_hw
+    x1, y1, x2, y2 = boxes.unbind(dim=1)
+    faults = {
+        "is not finite": ~boxes.isfinite().all(dim=1),
+        "has no area (x2 must exceed x1, and y2 y1)": (x2 <= x1) | (y2 <= y1),
+        f"lies outside its image of {width} x {height} pixels": (
+            (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
+        ),
+    }
+    for fault, wrong in faults.items():
+        if bool(wrong.any()):
+            row = int(wrong.nonzero()[0, 0])
+            values = ", ".join(f"{value:g}" for value in boxes[row].tolist())
+            return row, f"({values}), {fault}"
+    return None
 
 
 def _class_tensor(index: int, item: Any) -> Tensor:
@@ -127,20 +156,3 @@ def _box_tensor(index: int, item: Any) -> Tensor:
             f"{tuple(tensor.shape)}."
         )
     return tensor
-
-
-def _check_boxes(index: int, boxes: Tensor, size_hw: tuple[int, int]) -> None:
-    height, width = size_hw
-    x1, y1, x2, y2 = boxes.unbind(dim=1)
-    faults = {
-        "is not finite": ~boxes.isfinite().all(dim=1),
-        "has no area (x2 must exceed x1, and y2 y1)": (x2 <= x1) | (y2 <= y1),
-        f"lies outside its image of {width} x {height} pixels": (
-            (x2 <= 0) | (y2 <= 0) | (x1 >= width) | (y1 >= height)
-        ),
-    }
-    for fault, wrong in faults.items():
-        if bool(wrong.any()):
-            row = int(wrong.nonzero()[0, 0])
-            values = ", ".join(f"{value:g}" for value in boxes[row].tolist())
-            raise ValueError(f"Box {row} of image {index}, ({values}), {fault}.")

@@ -14,7 +14,7 @@ from d2seg import __version__
 from d2seg.class_names import class_names
 from d2seg.features.extractor import FeatureExtractor
 from d2seg.features.image_run import Features
-from d2seg.features.objects import check_objects
+from d2seg.features.objects import find_impossible_box
 from d2seg.features.store import save_features
 from d2seg.framework import FRAMEWORK, CfgNode
 from d2seg.images import prepare_image
@@ -80,16 +80,21 @@ class FeatureWriter:
 
         Raises:
             FileNotFoundError: There is no such file.
-            ValueError: It is no picture, or a box of it is impossible.
+            ValueError: It is no picture, or a box of it is impossible; the message names the
+                annotation.
         """
         pixels = source.read(self.cfg.INPUT.FORMAT)
         model_input = prepare_image(pixels, self.cfg)
         if source.boxes is None:
             return Prepared(source, pixels, model_input, None)
-        height, width = model_input["image"].shape[1:]
-        check_objects([source.boxes], None, [pixels.shape[:2]], torch.device("cpu"))
-        boxes = rescale_boxes(torch.from_numpy(source.boxes), pixels.shape[:2], (height, width))
-        return Prepared(source, pixels, model_input, boxes)
+        boxes = torch.from_numpy(source.boxes)
+        impossible = find_impossible_box(boxes, pixels.shape[:2])
+        if impossible is not None:
+            row, fault = impossible
+            which = row if source.annotation_ids is None else source.annotation_ids[row]
+            raise ValueError(f"The box of annotation {which}, {fault}.")
+        scaled = rescale_boxes(boxes, pixels.shape[:2], model_input["image"].shape[1:])
+        return Prepared(source, pixels, model_input, scaled)
 
     def extract(self, batch: Sequence[Prepared]) -> list[tuple[Features, dict[str, Any]]]:
         """Return the features and the description of each picture of a batch."""

@@ -161,13 +161,15 @@ def test_an_impossible_annotation_is_told_at_the_end(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     content = json.loads((COCO / "instances.json").read_text())
-    content["annotations"][0]["bbox"] = [5000, 10, 20, 20]
+    annotation = content["annotations"][1]
+    annotation["bbox"] = [5000, 10, 20, 20]
     changed = tmp_path / "changed.json"
     changed.write_text(json.dumps(content))
     options = ["--image-root", COCO / "images", "--boxes", "--stages", "box_pooler"]
     assert run("--input", changed, *options, "--output", tmp_path / "out") == 1
     error = capsys.readouterr().err
-    assert "lies outside its image" in error
+    box = "(5000, 10, 5020, 30), lies outside its image of"
+    assert f"The box of annotation {annotation['id']}, {box}" in error
     assert len(load(tmp_path / "out")) == len(content["images"]) - 1
 
 
