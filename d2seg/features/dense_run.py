@@ -1,19 +1,20 @@
 """A batch on its way through a one-stage detector (RetinaNet, FCOS)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from d2seg.features.hooks import copied
+from d2seg.features.hooks import capture, copied
 from d2seg.features.image_run import PARTS, Features, ImageRun
 from d2seg.features.objects import GivenObjects, object_features
-from d2seg.framework import Instances, ROIPooler
+from d2seg.framework import Boxes, Instances, ROIPooler
 
 POOLED_SIDE = 7
 SCORES = ("class_logits", "class_probs")
+ANCHORS = "anchor_generator"
 SAME_BOX_PIXELS = 0.01
 """What rounding may change in a box that is computed twice."""
 
@@ -27,6 +28,9 @@ class DenseRun(ImageRun):
     Args:
         *args: As of `ImageRun`.
         given: Objects in place of detections.
+
+    Raises:
+        ValueError: Class scores of given boxes: the model scores anchors, not boxes.
     """
 
     parts: Mapping[str, str] = {**PARTS, "head": "predictions"}
@@ -34,11 +38,16 @@ class DenseRun(ImageRun):
     def __init__(self, *args: Any, given: GivenObjects | None = None) -> None:
         super().__init__(*args)
         self.given = given
+        if given is not None and self.wants(*SCORES):
+            raise ValueError(
+                f"{' and '.join(SCORES)} are of anchors in this model, so given boxes have none; "
+                "leave boxes away, or ask for other stages."
+            )
 
     @classmethod
     def available_stages(cls, model: Any) -> list[str]:
         """List the stages that a model has by name; those of objects after ``instances``."""
-        by_anchor = hasattr(model, "anchor_generator") and hasattr(model, "box2box_transform")
+        by_anchor = hasattr(model, ANCHORS) and hasattr(model, "box2box_transform")
         scores = SCORES if by_anchor else ()
         return [*super().available_stages(model), "instances", "box_pooler", *scores]
 
@@ -47,34 +56,34 @@ class DenseRun(ImageRun):
         """Maps of each level, as the head gives them."""
         return self.run_part("predictions", lambda: self.model.head(self._levels))
 
-    @cached_property
-    def _raw(self) -> Any:
-        """Logits and deltas as `predictions` has them before the model works on these in place."""
-        return copied(self.predictions[:2]) if self.wants(*SCORES) else None
-
-    @cached_property
+    @property
     def objects(self) -> list[Instances]:
         """The objects whose rows are handed out, with ``pred_boxes`` and what else is known."""
         if self.given is None:
-            _ = self._raw
+            return self._detected[0]
+        return self.given.instances(list(self.images.image_sizes))
+
+    @cached_property
+    def _detected(self) -> tuple[list[Instances], list[Tensor]]:
+        """Detections, and, if wanted, for each image (N, K) the logits of their anchors."""
+        with_scores = self.wants(*SCORES)
+        # Copied before the model works on them in place.
+        raw = copied(self.predictions[:2]) if with_scores else None
+        with capture(self.model, [ANCHORS] if with_scores else [], copy=False) as seen:
             found: list[Instances] = self.model.forward_inference(
                 self.images, self._levels, self.predictions
             )
-            return found
-        return self.given.instances(list(self.images.image_sizes))
+        return found, [] if raw is None else self._logits_of(found, raw, seen[ANCHORS][-1])
 
     def features(self, stage: str) -> list[Features]:
-        """Return the tensors of a named stage for each image.
-
-        Raises:
-            ValueError: Class scores of given boxes: the model scores anchors, not boxes.
-        """
+        """Return the tensors of a named stage for each image."""
         if stage == "instances":
             return [object_features(one) for one in self.objects]
         if stage == "box_pooler":
             return [{stage: tensor} for tensor in self._pooled()]
         if stage in SCORES:
-            return [{stage: tensor} for tensor in self._scores(stage)]
+            logits = self._detected[1]
+            return [{stage: one if stage == "class_logits" else one.sigmoid()} for one in logits]
         return super().features(stage)
 
     @property
@@ -88,21 +97,22 @@ class DenseRun(ImageRun):
         pooled: Tensor = pooler(self._levels, [one.pred_boxes for one in self.objects])
         return list(pooled.split([len(one) for one in self.objects]))
 
-    def _scores(self, stage: str) -> list[Tensor]:
-        if self.given is not None:
-            raise ValueError(
-                f"'{stage}' is of anchors in this model, so given boxes have none; leave boxes "
-                "away, or ask for other stages."
-            )
-        logits = self._anchor_rows(self._raw[0], self.model.num_classes)
-        deltas = self._anchor_rows(self._raw[1], 4)
-        anchors = torch.cat([boxes.tensor for boxes in self.model.anchor_generator(self._levels)])
+    def _logits_of(
+        self,
+        detections: list[Instances],
+        predictions: Sequence[list[Tensor]],
+        anchors_of_levels: list[Boxes],
+    ) -> list[Tensor]:
+        """Pick, for the detections of each image, the logits (N, K) of the anchors they were."""
+        logits = self._anchor_rows(predictions[0], self.model.num_classes)
+        deltas = self._anchor_rows(predictions[1], 4)
+        anchors = torch.cat([boxes.tensor for boxes in anchors_of_levels])
         chosen = []
-        for index, found in enumerate(self.objects):
+        for index, found in enumerate(detections):
             boxes = self.model.box2box_transform.apply_deltas(deltas[index], anchors)
             rows = find_anchors(found, logits[index].sigmoid(), boxes)
             chosen.append(logits[index][rows])
-        return chosen if stage == "class_logits" else [rows.sigmoid() for rows in chosen]
+        return chosen
 
     @staticmethod
     def _anchor_rows(maps: list[Tensor], values: int) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from d2seg.core.modeling.roi_heads import Res5ROIHeads
 from d2seg.features import FeatureExtractor
 from d2seg.features.image_run import Features
+from d2seg.features.stages import HEAD_STAGES, rows_of
 from d2seg.features.store.object_rows import check_rows
 from d2seg.framework import Boxes, Instances, build_model
 from tests.core.modeling.test_fcos import fcos
@@ -16,6 +17,7 @@ from tests.core.modeling.test_rotated import ROTATED
 from tests.core.modeling.test_vit import pyramid as vit_pyramid
 from tests.core.modeling.thin import thin_architecture
 from tests.core.projects.test_point_rend_masks import config as point_rend_config
+from tests.features.calls import counting_calls
 from tests.reference.cases import picture
 
 BOXES = ["box_pooler", "box_head", "class_logits", "class_probs"]
@@ -146,6 +148,46 @@ def test_class_probabilities_hold_the_score(family: str, images: list[Tensor]) -
         else:
             expected = features["class_logits"].softmax(dim=1)
         assert torch.allclose(features["class_probs"], expected, atol=1e-6)
+
+
+def may_run(module: str, stage: str) -> bool:
+    """Tell whether a module of any architecture may be needed for a stage."""
+    part, _, inner = module.partition(".")
+    if part in ("", "backbone"):
+        return True
+    if stage == "sem_seg" or part == "sem_seg_head":
+        return stage == "sem_seg" and part == "sem_seg_head"
+    if stage == "proposals" or rows_of(stage) is None:
+        return stage == "proposals" and part == "proposal_generator"
+    kind, _, what = inner.partition(".")[0].partition("_")
+    if kind not in HEAD_STAGES:  # what finds the objects
+        return True
+    return stage.startswith(kind) and (what == "pooler" or not stage.endswith("_pooler"))
+
+
+@pytest.mark.parametrize("family", STAGES)
+def test_what_a_stage_does_not_need_rests(family: str, images: list[Tensor]) -> None:
+    model = thin_architecture(family)
+    for stage in STAGES[family]:
+        extractor = FeatureExtractor(model, [stage])
+        with counting_calls(model) as calls:
+            extractor.extract(images)
+        assert [name for name in calls if not may_run(name, stage)] == [], stage
+
+
+@pytest.mark.parametrize("family", STAGES)
+def test_all_stages_take_no_more_calls_than_the_whole_model(
+    family: str, images: list[Tensor]
+) -> None:
+    model = thin_architecture(family)
+    extractor = FeatureExtractor(model, STAGES[family])
+    extractor.extract([picture(1, 32, 40)])  # counts the calls inside the backbone, once
+    with torch.no_grad(), counting_calls(model) as whole:
+        model([{"image": one} for one in images])
+    with counting_calls(model) as calls:
+        extractor.extract(images)
+    more = {name: number for name, number in calls.items() if number > whole[name]}
+    assert more == {}
 
 
 def recompute(model: Any, maps: dict[str, Tensor], boxes: list[Tensor]) -> dict[str, Tensor]:
@@ -290,6 +332,12 @@ def test_the_points_of_fcos_are_found_by_their_boxes(images: list[Tensor]) -> No
     chosen = features["class_probs"].gather(1, features["instances.classes"][:, None])[:, 0]
     expected = (chosen * centerness).sqrt()
     assert torch.allclose(features["instances.scores"], expected, atol=1e-5)
+
+
+def test_given_boxes_have_no_anchors(images: list[Tensor]) -> None:
+    extractor = FeatureExtractor(thin_architecture("retinanet"), ["box_pooler", "class_probs"])
+    with pytest.raises(ValueError, match="are of anchors in this model, so given boxes have none"):
+        extractor.extract(images, [[[4, 5, 60, 70]], []])
 
 
 def test_class_scores_survive_inference_in_place(

@@ -1,6 +1,3 @@
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -12,6 +9,7 @@ from d2seg.assets import DEMO_IMAGES
 from d2seg.features import FeatureExtractor
 from d2seg.framework import Boxes, CfgNode, ImageList, build_model
 from d2seg.images import find_images, load_image, prepare_image
+from tests.features.calls import counting_calls
 
 EVERYTHING = (
     "backbone",
@@ -32,21 +30,6 @@ def inputs(cfg: CfgNode) -> list[dict[str, Any]]:
     inputs[0]["image"] = inputs[0]["image"][:, :160]
     inputs[1]["image"] = inputs[1]["image"][:, :130, :200]
     return inputs
-
-
-@contextmanager
-def counting_calls(model: nn.Module) -> Iterator[Counter[str]]:
-    """Count how often each part of the model runs."""
-    calls: Counter[str] = Counter()
-    handles = [
-        module.register_forward_hook(lambda *_, name=name: calls.update([name]))
-        for name, module in model.named_modules()
-    ]
-    try:
-        yield calls
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 def test_the_partial_execution_recipe_runs_as_written(
