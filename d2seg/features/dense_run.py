@@ -24,25 +24,9 @@ class DenseRun(ImageRun):
 
     Such a model pools nothing; ``box_pooler`` is RoIAlign (arXiv:1703.06870, section 3) of the
     levels that its head sees, as R-CNN pools: 7 x 7 bins from the level that fits the box.
-
-    Args:
-        *args: As of `ImageRun`.
-        given: Objects in place of detections.
-
-    Raises:
-        ValueError: Class scores of given boxes: the model scores anchors, not boxes.
     """
 
     parts: Mapping[str, str] = {**PARTS, "head": "predictions"}
-
-    def __init__(self, *args: Any, given: GivenObjects | None = None) -> None:
-        super().__init__(*args)
-        self.given = given
-        if given is not None and self.wants(*SCORES):
-            raise ValueError(
-                f"{' and '.join(SCORES)} are of anchors in this model, so given boxes have none; "
-                "leave boxes away, or ask for other stages."
-            )
 
     @classmethod
     def available_stages(cls, model: Any) -> list[str]:
@@ -85,6 +69,13 @@ class DenseRun(ImageRun):
             logits = self._detected[1]
             return [{stage: one if stage == "class_logits" else one.sigmoid()} for one in logits]
         return super().features(stage)
+
+    def _check_given(self, given: GivenObjects) -> None:
+        if self.wants(*SCORES):
+            raise ValueError(
+                f"{' and '.join(SCORES)} are of anchors in this model, so given boxes have none; "
+                "leave boxes away, or ask for other stages."
+            )
 
     @property
     def _levels(self) -> list[Tensor]:

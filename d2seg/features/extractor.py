@@ -181,14 +181,8 @@ class FeatureExtractor:
         return list(self.model.backbone.output_shape())
 
     def _new_run(self, inputs: list[dict[str, Any]], given: GivenObjects | None) -> ImageRun:
-        options: dict[str, Any] = {}
-        if self._kind is not ImageRun:
-            options["given"] = given
-        elif given is not None:
-            raise ValueError("boxes were given, but this model has no stage of objects.")
-        if self._kind is RegionRun:
-            options["pool_again"] = self.box_region == "detection"
-        return self._kind(self.model, inputs, self.stages, self._taps, **options)
+        pool_again = self.box_region == "detection"
+        return self._kind(self.model, inputs, self.stages, self._taps, given, pool_again)
 
     def _is_of_objects(self, stage: str) -> bool:
         return self._path_parts.get(stage) in self._kind.object_parts

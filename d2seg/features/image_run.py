@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from d2seg.features.hooks import Captured, capture, capture_until_complete, module_path
+from d2seg.features.objects import GivenObjects
 from d2seg.framework import ImageList, Instances
 
 Features = dict[str, Tensor]
@@ -29,6 +30,12 @@ class ImageRun:
         inputs: For each image a dict with ``image`` (C, H, W).
         stages: All that will be asked for, in any order: names of stages and paths of modules.
         taps: The paths that are to be captured, and how often those in the backbone are called.
+        given: Objects in place of detections.
+        pool_again: Take ``box_pooler`` and ``box_head`` from inside the final boxes, and not from
+            the proposals that were judged.
+
+    Raises:
+        ValueError: The model cannot give what is asked for of objects that it did not detect.
     """
 
     parts: Mapping[str, str] = PARTS
@@ -40,12 +47,18 @@ class ImageRun:
         inputs: list[dict[str, Any]],
         stages: Sequence[str],
         taps: Mapping[str, int],
+        given: GivenObjects | None = None,
+        pool_again: bool = False,
     ) -> None:
         self.model = model
         self.inputs = inputs
         self.stages = frozenset(stages)
         self.taps = taps
+        self.given = given
+        self.pool_again = pool_again
         self.captured: Captured = {}
+        if given is not None:
+            self._check_given(given)
 
     @classmethod
     def available_stages(cls, model: Any) -> list[str]:
@@ -155,6 +168,9 @@ class ImageRun:
     def select(self, part: str, rows: list[Tensor]) -> list[Tensor]:
         """Pick from the rows of each image those that belong to its objects."""
         return rows
+
+    def _check_given(self, given: GivenObjects) -> None:
+        raise ValueError("boxes were given, but this model has no stage of objects.")
 
     def _wanted_paths(self, part: str) -> list[str]:
         return [name for name in self.taps if self.part_of(name) == part]

@@ -16,27 +16,10 @@ from d2seg.framework import Instances
 
 
 class RegionRun(ImageRun):
-    """Runs the heads of a model with ``roi_heads``, for its detections or for given objects.
-
-    Args:
-        *args: As of `ImageRun`.
-        given: Objects in place of detections.
-        pool_again: Take ``box_pooler`` and ``box_head`` from inside the final boxes, and not from
-            the proposals that were judged.
-    """
+    """Runs the heads of a model with ``roi_heads``, for its detections or for given objects."""
 
     parts: Mapping[str, str] = {**PARTS, "roi_heads": "judged"}
     object_parts = ("judged", *HEAD_STAGES)
-
-    def __init__(
-        self, *args: Any, given: GivenObjects | None = None, pool_again: bool = False
-    ) -> None:
-        super().__init__(*args)
-        self.heads = self.model.roi_heads
-        self.given = given
-        self.pool_again = pool_again
-        if given is not None:
-            self._check_given(given)
 
     @classmethod
     def available_stages(cls, model: Any) -> list[str]:
@@ -58,6 +41,11 @@ class RegionRun(ImageRun):
         if first != "roi_heads":
             return super().part_of(name)
         return next((kind for kind in HEAD_STAGES if rest.startswith(f"{kind}_")), "judged")
+
+    @property
+    def heads(self) -> Any:
+        """Those of the model for regions."""
+        return self.model.roi_heads
 
     @cached_property
     def box_part(self) -> BoxPart:

@@ -259,6 +259,20 @@ def test_given_boxes_get_rows_of_their_own(family: str, images: list[Tensor]) ->
     assert torch.equal(extracted[0]["instances.classes"], likeliest.indices)
 
 
+@pytest.mark.parametrize("family", STAGES)
+def test_features_backpropagate_to_the_image(family: str) -> None:
+    image = picture(1, 96, 160).requires_grad_()
+    model = thin_architecture(family)
+    features = FeatureExtractor(model, STAGES[family]).extract([image], grad=True)[0]
+    cut = ("proposals.", "instances.proposal_boxes", "instances.classes", "keypoint_head")
+    for name, tensor in features.items():
+        if name.startswith(cut):
+            assert not tensor.requires_grad, name
+        else:
+            (gradient,) = torch.autograd.grad(tensor.sum(), image, retain_graph=True)
+            assert gradient.abs().sum() > 0, name
+
+
 def test_masks_of_given_boxes_are_of_the_given_classes(images: list[Tensor]) -> None:
     model = thin_architecture("keypoints")
     boxes = [torch.tensor([[4.0, 5, 60, 70], [30, 20, 150, 90]]), torch.tensor([[1.0, 1, 9, 30]])]
