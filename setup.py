@@ -54,6 +54,7 @@ setup(
         # zarr 3 has no release for Python 3.10.
         "features": ["zarr>=3; python_version >= '3.11'", "pyarrow"],
         "train": ["faster-coco-eval", "tensorboard"],
+        "camera": ["opencv-python-headless"],
         "video": ["av>=14"],
         "viz": ["supervision>=0.31", "pandas"],
         "dev": [

@@ -142,6 +142,23 @@ def thing_classes(name: str) -> list[str]:
     return list(known)
 
 
+def dataset_class_names(name: str) -> list[str]:
+    """Return the class names of a registered data set or of a COCO file, by rising id.
+
+    Args:
+        name: Of the data set, or a path that ends in ``.json``.
+
+    Raises:
+        KeyError: There is no data set of this name.
+        FileNotFoundError: There is no such file.
+        ValueError: Nothing tells the classes.
+    """
+    if not name.endswith(".json"):
+        return thing_classes(name)
+    by_id = sorted(_categories(name), key=lambda category: category["id"])
+    return [category["name"] for category in by_id]
+
+
 def read_coco_file(json_file: str | Path, sections: Sequence[str]) -> dict[str, Any]:
     """Read a COCO-format JSON file and see that it has the lists that are needed of it.
 

@@ -126,6 +126,7 @@ if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core.solver import build_lr_scheduler, build_optimizer
     from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
     from d2seg.core.utils import comm
+    from d2seg.core.utils.analysis import FlopCountAnalysis
     from d2seg.core.utils.events import EventStorage
     from d2seg.core.utils.file_io import PathManager
     from d2seg.core.utils.visualizer import GenericMask
@@ -191,6 +192,7 @@ else:
     from detectron2.solver import build_lr_scheduler, build_optimizer
     from detectron2.structures import BitMasks, Boxes, ImageList, Instances
     from detectron2.utils import comm
+    from detectron2.utils.analysis import FlopCountAnalysis
     from detectron2.utils.events import EventStorage
     from detectron2.utils.file_io import PathManager
     from detectron2.utils.visualizer import GenericMask
@@ -222,6 +224,7 @@ __all__ = [
     "DetectionCheckpointer",
     "EventStorage",
     "FixedSizeCrop",
+    "FlopCountAnalysis",
     "GeneralizedRCNNWithTTA",
     "GenericMask",
     "HookBase",

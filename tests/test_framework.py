@@ -25,6 +25,7 @@ STAND_IN_MODULES = (
     "solver",
     "structures",
     "utils",
+    "utils.analysis",
     "utils.events",
     "utils.visualizer",
 )

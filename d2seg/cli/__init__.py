@@ -20,6 +20,7 @@ COMMANDS = {
     "demo": "run the shipped model on the shipped images and write a page that shows everything",
     "check-data": "read a data set in COCO's format and say what is wrong with it",
     "train": "train a model, and evaluate it",
+    "predict": "find objects in images, videos or a camera, and show or write them",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
     "inspect": "say what is in an exported file and which runtimes load it",

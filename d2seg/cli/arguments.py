@@ -3,6 +3,7 @@
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 """A config key, such as MODEL.WEIGHTS."""
@@ -29,6 +30,68 @@ def add_unsafe(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """Declare what makes a predictor, and ``--unsafe``; :func:`model_options` reads it."""
+    parser.add_argument(
+        *("--model", "--config-file"),
+        dest="model",
+        metavar="FILE",
+        help="config, model zoo name or exported file (default: the shipped model)",
+    )
+    parser.add_argument(
+        *("--weights", "--ckpt"),
+        dest="weights",
+        default="",
+        metavar="FILE",
+        help="checkpoint of a config (default: MODEL.WEIGHTS)",
+    )
+    parser.add_argument(
+        "--device", metavar="NAME", help="cpu, cuda, ... (default: MODEL.DEVICE; cpu for a file)"
+    )
+    parser.add_argument(
+        *("--mean-pixel", "--mean_pixel"),
+        type=float,
+        nargs=3,
+        metavar="VALUE",
+        help="MODEL.PIXEL_MEAN, in the order of INPUT.FORMAT",
+    )
+    add_unsafe(parser)
+
+
+def add_resizing(parser: argparse.ArgumentParser) -> None:
+    """Declare how images are resized; :func:`model_options` reads it."""
+    group = parser.add_mutually_exclusive_group()
+    for name, metavar, help_text in (
+        ("fit-max", ("SCALE", "MAX"), "shorter edge SCALE, longer edge at most MAX"),
+        ("fit-window", ("H", "W"), "as large as fits into H x W"),
+        ("size", ("H", "W"), "stretched to H x W"),
+    ):
+        group.add_argument(
+            *dict.fromkeys((f"--{name}", f"--{name.replace('-', '_')}")),
+            type=int,
+            nargs=2,
+            metavar=metavar,
+            help=f"resize images: {help_text} (default: as the model's config says)",
+        )
+
+
+def model_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return keyword arguments of :class:`d2seg.predict.Predictor`, its source among them."""
+    from d2seg.assets import DEMO_CONFIG_FILE
+    from d2seg.predict import fit_shortest_edge, fit_window, stretch
+
+    fits = {"fit_max": fit_shortest_edge, "fit_window": fit_window, "size": stretch}
+    chosen = [fit(*getattr(args, name)) for name, fit in fits.items() if getattr(args, name)]
+    mean = ["MODEL.PIXEL_MEAN", args.mean_pixel] if args.mean_pixel else []
+    return {
+        "source": args.model or DEMO_CONFIG_FILE,
+        "weights": args.weights,
+        "overrides": [*args.opts, *mean],
+        "device": args.device,
+        "resize": chosen[0] if chosen else None,
+    }
+
+
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """Declare the ``KEY VALUE`` pairs at the end."""
     # Not REMAINDER: that would swallow an option which follows a KEY VALUE pair.
@@ -45,7 +108,7 @@ def move_overrides(args: argparse.Namespace) -> None:
         if name == "opts" or not isinstance(values, list):
             continue
         for index, value in enumerate(values[1:], start=1):
-            if _KEY.fullmatch(str(value)) and not Path(value).exists():
+            if isinstance(value, str) and _KEY.fullmatch(value) and not Path(value).exists():
                 setattr(args, name, values[:index])
                 args.opts = values[index:] + args.opts
                 break

@@ -8,7 +8,7 @@ from pathlib import Path
 from d2seg.images import IMAGE_SUFFIXES, find_images, unique_name
 from d2seg.inputs.coco import CocoImage, read_coco_images
 from d2seg.inputs.source import Source, file_safe
-from d2seg.inputs.video import VIDEO_SUFFIXES, count_frames, read_frames, require_pyav
+from d2seg.inputs.video import VIDEO_SUFFIXES, count_frames, frame_rate, read_frames, require_pyav
 
 
 @dataclass(frozen=True)
@@ -41,9 +41,10 @@ class Sources:
             if isinstance(item, Source):
                 yield item
                 continue
+            rate = frame_rate(item.path, item.every)
             for number, reader in read_frames(item.path, item.every):
                 name = unique_name(f"{item.name}_{number:06d}", taken)
-                yield Source(name, item.path, number, reader=reader)
+                yield Source(name, item.path, number, frame_rate=rate, reader=reader)
 
     @property
     def total(self) -> int | None:

@@ -33,6 +33,8 @@ class Source:
         annotation_ids: M ids, as in the COCO file.
         class_names: M names of categories.
         crowds: How many annotations were left out because they are around a crowd.
+        frame_rate: Frames per second, those that are passed over not counted; None if the file is a
+            picture or does not say.
         reader: Takes a channel order and returns the pixels; by default the file is read.
     """
 
@@ -44,6 +46,7 @@ class Source:
     annotation_ids: tuple[int, ...] | None = None
     class_names: tuple[str, ...] | None = None
     crowds: int = 0
+    frame_rate: float | None = None
     reader: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
 
     def read(self, channel_order: str = "BGR") -> np.ndarray:

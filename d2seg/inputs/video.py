@@ -71,6 +71,15 @@ def count_frames(path: Path, every: int = 1) -> int | None:
         return None
 
 
+def frame_rate(path: Path, every: int = 1) -> float | None:
+    """Return how many of the frames that :func:`read_frames` yields are of a second, if known."""
+    try:
+        with _opened(path) as (_, stream):
+            return float(stream.average_rate) / every if stream.average_rate else None
+    except ValueError:
+        return None
+
+
 def require_pyav() -> Any:
     """Return the module ``av``.
 

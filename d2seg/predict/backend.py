@@ -41,6 +41,9 @@ class Backend(Protocol):
             One for each, in pixels of the image before it was resized.
         """
 
+    def count_flops(self, one: NetworkInput) -> float | None:
+        """Count the multiply-adds of an image in units of 1e9; None if that cannot be done."""
+
 
 def usable_device(wanted: str) -> torch.device:
     """Return the device of that name, or the CPU with a warning if this machine lacks it.

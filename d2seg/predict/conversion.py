@@ -1,5 +1,6 @@
 """Predictions in the forms that other libraries work with."""
 
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,10 @@ def require(package: str, purpose: str) -> Any:
     Raises:
         ImportError: It is not installed.
     """
+    # It draws well enough without, and who uses our commands cannot act on the advice.
+    warnings.filterwarnings(
+        "ignore", message="OpenCV .* supervision is using", category=UserWarning
+    )
     try:
         return import_module(package)
     except ImportError as error:

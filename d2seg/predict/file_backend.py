@@ -56,6 +56,10 @@ class FileBackend:
         """See :class:`d2seg.predict.backend.Backend`."""
         return [self._run_one(one) for one in inputs]
 
+    def count_flops(self, one: NetworkInput) -> float | None:
+        """See :class:`d2seg.predict.backend.Backend`."""
+        return None
+
     def _run_one(self, one: NetworkInput) -> Prediction:
         values = self._run(one.tensor.to(self.device))
         outputs = {name: value.cpu() for name, value in zip(self._schemas, values, strict=True)}

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from d2seg.class_names import class_names
-from d2seg.framework import CfgNode, DefaultPredictor, Instances
+from d2seg.framework import CfgNode, DefaultPredictor, FlopCountAnalysis, Instances
 from d2seg.predict.backend import on_cpu, usable_device
 from d2seg.predict.images import NetworkInput, SizeHW, fit_shortest_edge
 from d2seg.predict.masks import ImageMasks
@@ -43,6 +43,11 @@ class ModelBackend:
             if type(self.model).__name__ == "GeneralizedRCNN":
                 return self._run_without_pasting(inputs)
             return self._run_any(inputs)
+
+    def count_flops(self, one: NetworkInput) -> float | None:
+        """See :class:`d2seg.predict.backend.Backend`."""
+        counted = FlopCountAnalysis(self.model, [{"image": one.tensor}])
+        return float(counted.total()) / 1e9
 
     def _run_without_pasting(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
         """Take the masks before they are pasted, as only this kind of model gives them."""

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, overload
@@ -62,6 +63,7 @@ class Predictor:
         resize: Computes the size that an image is given to the network in, instead of what the
             model's config says: :func:`d2seg.predict.fit_shortest_edge`, ``fit_window`` or
             ``stretch``. Padding, to a multiple of 32 for most models, is added by the model.
+        class_names: Names to use instead of those that the model or file knows.
         tile_hw: Height and width of tiles; larger images are cut into such, which overlap, and each
             is resized and run like an image. Parts of an object that tiles cut are joined.
         tile_overlap: The share of a tile that it has in common with the next one.
@@ -89,6 +91,7 @@ class Predictor:
         score_threshold: float = 0.0,
         nms_threshold: float | None = None,
         resize: Fit | None = None,
+        class_names: Sequence[str] | None = None,
         tile_hw: SizeHW | None = None,
         tile_overlap: float = 0.25,
         batch_size: int = 8,
@@ -103,6 +106,7 @@ class Predictor:
         self._backend = _open(source, os.fspath(weights), list(overrides), device)
         self._fit = _choose_fit(self._backend, resize)
         self._tiles = tiles
+        self._class_names = _choose_names(self._backend, class_names)
         self.score_threshold = score_threshold
         self.nms_threshold = nms_threshold
         self.batch_size = batch_size if self._backend.takes_batches else 1
@@ -110,7 +114,7 @@ class Predictor:
     @property
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of their indices."""
-        return self._backend.class_names
+        return self._class_names
 
     @property
     def input_order(self) -> str:
@@ -121,6 +125,19 @@ class Predictor:
     def device(self) -> str:
         """Where the model computes."""
         return str(self._backend.device)
+
+    def count_flops(self, image: ImageLike, channel_order: str | None = None) -> float | None:
+        """Count the multiply-adds of an image, by fvcore.
+
+        Args:
+            image: As for a call.
+            channel_order: Likewise.
+
+        Returns:
+            In units of 1e9; None for a file, whose operators fvcore does not see.
+        """
+        backend = self._backend
+        return backend.count_flops(prepare(image, channel_order, self.input_order, self._fit))
 
     @overload
     def __call__(self, image: ImageLike, channel_order: str | None = None) -> Prediction: ...
@@ -183,7 +200,8 @@ class Predictor:
         inputs = (prepare(one, order, backend.input_order, self._fit) for one in images)
         found = (backend.run(batch) for batch in _batches(inputs, self.batch_size))
         for prediction in chain.from_iterable(found):
-            yield self._suppress(prediction[prediction.scores >= self.score_threshold])
+            named = replace(prediction, class_names=self._class_names)
+            yield self._suppress(named[named.scores >= self.score_threshold])
 
     def _run_tiles(self, tiles: Sequence[np.ndarray]) -> list[Prediction]:
         return list(self._run(tiles, self.input_order))
@@ -192,6 +210,17 @@ class Predictor:
         if self.nms_threshold is None:
             return found
         return found[nms(found.boxes, found.scores, self.nms_threshold)]
+
+
+def _choose_names(backend: Backend, wanted: Sequence[str] | None) -> tuple[str, ...]:
+    if wanted is None:
+        return backend.class_names
+    if len(wanted) != len(backend.class_names):
+        raise ValueError(
+            f"class_names has {len(wanted)} entries, but the model has "
+            f"{len(backend.class_names)} classes."
+        )
+    return tuple(wanted)
 
 
 def _choose_fit(backend: Backend, resize: Fit | None) -> Fit:

@@ -1,6 +1,5 @@
 """Pictures of the frames of a video, in which objects keep their colours."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,24 +7,14 @@ import pycocotools.mask as mask_util
 from torch import Tensor
 
 from d2seg.core.data.catalog import Metadata
-from d2seg.core.structures import Boxes, Instances, pairwise_iou
+from d2seg.core.structures import Instances
+from d2seg.core.tracking.overlap import OverlapTracker, Regions
 from d2seg.core.utils.canvas import VisImage
 from d2seg.core.utils.colormap import Color, random_color
 from d2seg.core.utils.shapes import text_labels, to_numpy
 from d2seg.core.utils.visualizer import ColorMode, Visualizer
 
 _FRAMES_REMEMBERED = 8
-_MIN_IOU = {"mask": 0.5, "box": 0.6}
-
-
-@dataclass
-class _Tracked:
-    """An object of earlier frames: what it was, where, and how long ago."""
-
-    label: int
-    region: Any
-    color: np.ndarray
-    age: int = 0
 
 
 class VideoVisualizer:
@@ -41,7 +30,8 @@ class VideoVisualizer:
             raise ValueError("VideoVisualizer has the modes IMAGE and IMAGE_BW only.")
         self.metadata = metadata
         self._instance_mode = instance_mode
-        self._tracked: list[_Tracked] = []
+        self._tracker = OverlapTracker(_FRAMES_REMEMBERED, min_mask_iou=0.5, min_box_iou=0.6)
+        self._colors: dict[int, np.ndarray] = {}
         self._stuff_colors: dict[int, Color] = {}
 
     def draw_instance_predictions(self, frame: np.ndarray, predictions: Instances) -> VisImage:
@@ -53,7 +43,7 @@ class VideoVisualizer:
         """
         visualizer = Visualizer(frame, self.metadata, instance_mode=self._instance_mode)
         if len(predictions) == 0:
-            self._tracked = self._still_remembered(self._tracked)
+            self._tracker.update([], [])
             return visualizer.output
         alpha = 0.3 if self._instance_mode == ColorMode.IMAGE_BW else 0.5
         colors = self._assign_colors(predictions)
@@ -100,50 +90,14 @@ class VideoVisualizer:
 
     def _assign_colors(self, predictions: Instances) -> list[np.ndarray]:
         """Match the objects to those of earlier frames and remember them."""
-        kind = "mask" if predictions.has("pred_masks") else "box"
         labels = [int(one) for one in predictions.pred_classes]
-        new = [
-            _Tracked(label, region, random_color(rgb=True, maximum=1))
-            for label, region in zip(labels, _regions(predictions, kind), strict=True)
-        ]
-        old = [one for one in self._tracked if isinstance(one.region, dict) == (kind == "mask")]
-        overlap = _overlaps(new, old)
-        unmatched = list(old)
-        order = np.dstack(np.unravel_index(np.argsort(-overlap, axis=None), overlap.shape))[0]
-        taken: set[int] = set()
-        for row, column in order.tolist():
-            if overlap[row, column] < _MIN_IOU[kind]:
-                break
-            if row not in taken and old[column] in unmatched:
-                new[row].color = old[column].color
-                taken.add(row)
-                unmatched = [one for one in unmatched if one is not old[column]]
-        self._tracked = [*new, *self._still_remembered(unmatched)]
-        return [one.color for one in new]
-
-    @staticmethod
-    def _still_remembered(objects: list[_Tracked]) -> list[_Tracked]:
-        for one in objects:
-            one.age += 1
-        return [one for one in objects if one.age < _FRAMES_REMEMBERED]
+        names = self._tracker.update(labels, _regions(predictions))
+        return [self._colors.setdefault(name, random_color(rgb=True, maximum=1)) for name in names]
 
 
-def _regions(predictions: Instances, kind: str) -> list[Any]:
-    """Return the masks, as run lengths, or the boxes (4,) of all objects."""
-    if kind == "box":
-        return list(predictions.pred_boxes.tensor.cpu().numpy())
+def _regions(predictions: Instances) -> Regions:
+    """Return the masks, as run lengths, or the boxes (N, 4) of all objects."""
+    if not predictions.has("pred_masks"):
+        return predictions.pred_boxes.tensor.cpu().numpy()
     masks = to_numpy(predictions.pred_masks).astype(np.uint8)
     return [mask_util.encode(np.asfortranarray(mask)) for mask in masks]
-
-
-def _overlaps(new: list[_Tracked], old: list[_Tracked]) -> np.ndarray:
-    """Return the IoU of each pair (N, M); 0 for objects of different classes."""
-    if not new or not old:
-        return np.zeros((len(new), len(old)))
-    first, second = [one.region for one in new], [one.region for one in old]
-    if isinstance(first[0], dict):
-        iou = np.asarray(mask_util.iou(first, second, [False] * len(second)))
-    else:
-        iou = pairwise_iou(Boxes(np.stack(first)), Boxes(np.stack(second))).numpy()
-    same = np.array([one.label for one in new])[:, None] == [one.label for one in old]
-    return iou * same

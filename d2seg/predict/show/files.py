@@ -1,0 +1,108 @@
+"""Predictions as files: a picture for each image, a video for each video, and COCO's JSON."""
+
+import json
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from d2seg.core.runtime.files import replace_when_complete
+from d2seg.inputs import Source
+from d2seg.predict.conversion import require
+from d2seg.predict.prediction import Prediction
+
+RESULTS_FILE = "instances.json"
+IMAGES_FILE = "images.json"
+JPEG_QUALITY = 90
+
+
+class PredictionFiles:
+    """Writes to a folder as predictions come in; used as a context manager.
+
+    Pictures are ``NAME.jpg``, videos ``NAME.mp4``. When the context ends, also before all is done,
+    ``instances.json`` (COCO results) and ``images.json`` (the data set that they refer to) are
+    written, and videos become complete.
+
+    Args:
+        folder: Where to write; it is made.
+        frame_rate: Of the videos of a camera, and of those that do not say theirs.
+
+    Attributes:
+        written: The files, in the order in which they were begun.
+    """
+
+    def __init__(self, folder: Path, frame_rate: float = 25.0) -> None:
+        self._folder = folder
+        self._frame_rate = frame_rate
+        self._open = ExitStack()
+        self._video: tuple[Path, tuple[int, ...], Any] | None = None
+        self._images: list[dict[str, Any]] = []
+        self._results: list[dict[str, Any]] = []
+        self._class_names: tuple[str, ...] = ()
+        self.written: list[Path] = []
+
+    def __enter__(self) -> "PredictionFiles":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # What is open must be told of the error: half a video is not kept.
+        self._open.__exit__(kind, error, trace)
+        if error is None and self._images:
+            self._write_json(RESULTS_FILE, self._results)
+            self._write_json(IMAGES_FILE, self._dataset())
+
+    def add(self, source: Source, picture: np.ndarray, found: Prediction) -> None:
+        """Write one image, or the next frame of a video.
+
+        Args:
+            source: What it was.
+            picture: (H, W, 3) uint8 RGB, what was drawn.
+            found: Its objects.
+        """
+        if source.frame is None:
+            path = self._folder / f"{source.name}.jpg"
+            with replace_when_complete(path) as temporary:
+                Image.fromarray(picture).save(temporary, quality=JPEG_QUALITY)
+            self.written.append(path)
+        else:
+            self._add_frame(source, picture)
+        number = len(self._images) + 1
+        height, width = found.image_size
+        name = source.path.name if source.frame is None else source.name
+        self._images.append({"id": number, "file_name": name, "height": height, "width": width})
+        self._results += found.to_coco(number)
+        self._class_names = found.class_names
+
+    def _add_frame(self, source: Source, picture: np.ndarray) -> None:
+        height, width = picture.shape[:2]
+        even = picture[: height // 2 * 2, : width // 2 * 2]  # H.264 asks for it
+        if self._video is None or self._video[:2] != (source.path, even.shape):
+            self._video = (source.path, even.shape, self._start_video(source, even))
+        self._video[2].write_frame(np.ascontiguousarray(even[:, :, ::-1]))
+
+    def _start_video(self, source: Source, picture: np.ndarray) -> Any:
+        self._open.close()  # the video before is complete
+        sv = require("supervision", "Writing videos")
+        path = self._folder / f"{source.name.rpartition('_')[0]}.mp4"
+        temporary = self._open.enter_context(replace_when_complete(path))
+        height, width = picture.shape[:2]
+        info = sv.VideoInfo(width, height, source.frame_rate or self._frame_rate)
+        self.written.append(path)
+        return self._open.enter_context(sv.VideoSink(str(temporary), info, codec="avc1"))
+
+    def _dataset(self) -> dict[str, Any]:
+        categories = [{"id": i, "name": n} for i, n in enumerate(self._class_names, start=1)]
+        return {"images": self._images, "categories": categories, "annotations": []}
+
+    def _write_json(self, name: str, content: Any) -> None:
+        with replace_when_complete(self._folder / name) as temporary:
+            temporary.write_text(json.dumps(content), encoding="utf-8")
+        self.written.append(self._folder / name)
