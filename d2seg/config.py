@@ -2,9 +2,11 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import reduce
+from operator import getitem
 
 from d2seg.datasets import fill_num_classes, register_datasets
-from d2seg.framework import CfgNode, PathManager, get_cfg, model_zoo
+from d2seg.framework import FRAMEWORK, CfgNode, PathManager, get_cfg, model_zoo
 
 
 def add_d2seg_config(cfg: CfgNode) -> None:
@@ -17,6 +19,8 @@ def add_d2seg_config(cfg: CfgNode) -> None:
     _add_section(cfg, "TRAIN", _TRAINING)
     _add_section(cfg.INPUT, "LSJ", _LARGE_SCALE_JITTER)
     _add_section(cfg.INPUT, "COPY_PASTE", _COPY_PASTE)
+    for path, defaults in CONVENTIONS.items():
+        _add_keys(reduce(getitem, path.split("."), cfg), defaults)
 
 
 _FEATURES = {
@@ -82,6 +86,29 @@ _COPY_PASTE = {
 }
 
 
+# What other toolboxes compute in another way than detectron2, whose way the defaults are.
+CONVENTIONS: dict[str, dict[str, object]] = {
+    # How images are resized for testing: pillow smooths and gives whole grey values; interpolate
+    # takes the four nearest pixels, gives fractions, and rounds sizes down.
+    "INPUT": {"RESIZE_TEST": "pillow"},
+    "MODEL.RESNETS": {"NORM_EPS": 1e-5},  # what the norms add to the variance
+    "MODEL.ANCHOR_GENERATOR": {
+        "WHOLE_PIXELS": False,  # round the corners of the anchors of a cell
+        # Share the padded image out among the cells of each level, in whole pixels, instead of
+        # taking the nominal stride: another one where a level halves an odd number of cells.
+        "MEASURED_STRIDES": False,
+    },
+    "MODEL.PROPOSAL_GENERATOR": {"MIN_SIDE": 0.0},  # pixels, at least; MIN_SIZE must be exceeded
+    "MODEL.RPN": {"RANK_BY": "logit"},  # or probability, which is equal for large logits
+    "MODEL.ROI_HEADS": {
+        "MIN_SIDE_TEST": 0.0,  # detections smaller than this are dropped before NMS; pixels
+        "LEVEL_MARGIN": 0.0,  # added to a box's level in the pyramid before it is rounded down
+    },
+    "MODEL.ROI_MASK_HEAD": {"WHOLE_PIXELS": False},  # paste masks as the first Detectron did
+    "MODEL.ROI_KEYPOINT_HEAD": {"SCORE": "probability"},  # or logit
+}
+
+
 def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CfgNode:
     """Return the config of a file with overrides applied, not frozen.
 
@@ -106,10 +133,25 @@ def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = 
         cfg.merge_from_list(list(overrides))
     except AssertionError as error:  # how yacs itself reports bad input
         raise ValueError(str(error)) from error
+    _require_conventions(cfg)
     if -1 in (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.RETINANET.NUM_CLASSES):
         register_datasets(cfg)
         fill_num_classes(cfg)
     return cfg
+
+
+def _require_conventions(cfg: CfgNode) -> None:
+    """Refuse keys of `CONVENTIONS` for a framework that would not read them."""
+    if FRAMEWORK == "core":
+        return
+    for path, defaults in CONVENTIONS.items():
+        section = reduce(getitem, path.split("."), cfg)
+        for key, value in defaults.items():
+            if section[key] != value:
+                raise ValueError(
+                    f"{path}.{key} is {section[key]!r}, which detectron2 does not know; set "
+                    "D2SEG_FRAMEWORK=core to run this config on the embedded framework."
+                )
 
 
 def _find_config(name: str) -> str:
@@ -125,6 +167,9 @@ def _find_config(name: str) -> str:
 
 
 def _add_section(cfg: CfgNode, name: str, defaults: Mapping[str, object]) -> None:
-    section = cfg.setdefault(name, CfgNode())
+    _add_keys(cfg.setdefault(name, CfgNode()), defaults)
+
+
+def _add_keys(section: CfgNode, defaults: Mapping[str, object]) -> None:
     for key, value in defaults.items():
         section.setdefault(key, value)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from d2seg.framework import CfgNode, ResizeShortestEdge, read_image
+from d2seg.framework import CfgNode, build_augmentation, read_image
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes that make a file in a folder an image; a file that is named itself may have any."""
@@ -78,7 +78,7 @@ def prepare_image(image: np.ndarray, cfg: CfgNode) -> dict[str, Any]:
 
     Args:
         image: (H, W, 3) uint8, channels in ``cfg.INPUT.FORMAT`` order.
-        cfg: Gives ``INPUT.MIN_SIZE_TEST`` and ``INPUT.MAX_SIZE_TEST``.
+        cfg: Gives ``INPUT.MIN_SIZE_TEST``, ``INPUT.MAX_SIZE_TEST`` and ``INPUT.RESIZE_TEST``.
 
     Returns:
         ``image``: (3, h, w) float32 tensor, 0..255; ``height``, ``width``: H and W.
@@ -88,7 +88,7 @@ def prepare_image(image: np.ndarray, cfg: CfgNode) -> dict[str, Any]:
     """
     height, width = image.shape[:2]
     short_edge = cfg.INPUT.MIN_SIZE_TEST
-    resize = ResizeShortestEdge([short_edge, short_edge], cfg.INPUT.MAX_SIZE_TEST)
+    (resize,) = build_augmentation(cfg, is_train=False)
     try:
         resized = resize.get_transform(image).apply_image(image)
     except ValueError as error:

@@ -115,6 +115,7 @@ class Pooler(nn.Module):
         self.output_hw: tuple[int, int] = (int(height), int(width))
         self.canonical_size = float(pooler.canonical_box_size)
         self.canonical_level: int = pooler.canonical_level
+        self.level_margin = float(getattr(pooler, "level_margin", 0.0))
         self.levels = levels
         self.aten_only = aten_only
 
@@ -131,4 +132,5 @@ class Pooler(nn.Module):
             self.canonical_size,
             self.canonical_level,
             self.aten_only,
+            self.level_margin,
         )

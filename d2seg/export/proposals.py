@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from d2seg.core.ops.anchors import grid_anchors
+from d2seg.core.ops.anchors import grid_anchors, level_strides
 from d2seg.core.ops.proposals import flatten_deltas, flatten_logits, select_proposals
 from d2seg.export.layers import fold_all
 
@@ -21,15 +21,15 @@ class Anchors(nn.Module):
         self.cells: list[Tensor] = [cell.clone() for cell in generator.cell_anchors]
         self.strides: list[int] = list(generator.strides)
         self.offset = float(generator.offset)
+        self.measured_strides: bool = getattr(generator, "measured_strides", False)
 
     def forward(self, maps: list[Tensor]) -> list[Tensor]:
         """Lay anchors over maps (1, C, H_l, W_l): (H_l * W_l * A, 4) each, XYXY pixels."""
+        grids = [(one.shape[2], one.shape[3]) for one in maps]
+        strides = level_strides(self.strides, grids, self.measured_strides)
         anchors: list[Tensor] = []
-        for level, one in enumerate(maps):
-            grid_hw = (one.shape[2], one.shape[3])
-            anchors.append(
-                grid_anchors(self.cells[level], grid_hw, self.strides[level], self.offset)
-            )
+        for level, grid_hw in enumerate(grids):
+            anchors.append(grid_anchors(self.cells[level], grid_hw, strides[level], self.offset))
         return anchors
 
 
@@ -56,6 +56,8 @@ class ProposalStage(nn.Module):
         self.pre_nms_topk: int = rpn.pre_nms_topk[False]
         self.post_nms_topk: int = rpn.post_nms_topk[False]
         self.min_box_size = float(rpn.min_box_size)
+        self.min_side = float(getattr(rpn, "min_side", 0.0))
+        self.by_probability: bool = getattr(rpn, "by_probability", False)
         self.aten_only = aten_only
 
     def forward(self, features: list[Tensor], size_hw: tuple[int, int]) -> Tensor:
@@ -79,5 +81,7 @@ class ProposalStage(nn.Module):
             self.post_nms_topk,
             self.min_box_size,
             self.aten_only,
+            self.min_side,
+            self.by_probability,
         )
         return boxes

@@ -91,6 +91,7 @@ class BoxStage(nn.Module):
         self.score_thresh = float(predictor.test_score_thresh)
         self.nms_thresh = float(predictor.test_nms_thresh)
         self.topk: int = predictor.test_topk_per_image
+        self.min_side = float(getattr(predictor, "test_min_side", 0.0))
         self.aten_only = aten_only
 
     def forward(
@@ -106,7 +107,14 @@ class BoxStage(nn.Module):
         # All steps judge the boxes of the last one.
         probs = judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
         chosen, scores, classes, _ = select_detections(
-            boxes, probs, size_hw, self.score_thresh, self.nms_thresh, self.topk, self.aten_only
+            boxes,
+            probs,
+            size_hw,
+            self.score_thresh,
+            self.nms_thresh,
+            self.topk,
+            self.aten_only,
+            self.min_side,
         )
         return chosen, scores, classes
 
@@ -150,6 +158,7 @@ class KeypointStage(nn.Module):
             if isinstance(conv, nn.Conv2d):
                 layers += [plain_convolution(conv), nn.ReLU()]
         self.layers = nn.Sequential(*layers, copy.deepcopy(head.score_lowres))
+        self.score_column = 2 if getattr(head, "score_is_logit", False) else 3
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """Find the points in boxes (N, 4): (N, K, 3) x, y in pixels, and a score."""
@@ -157,4 +166,5 @@ class KeypointStage(nn.Module):
         # The operator itself: F.interpolate would bring every other kind of resizing along.
         heatmaps = torch.ops.aten.upsample_bilinear2d(low, None, False, [2.0, 2.0])
         points = decode_heatmaps(heatmaps, boxes)
-        return torch.cat([points[:, :, :2], points[:, :, 3:]], dim=2)
+        score = points[:, :, self.score_column : self.score_column + 1]
+        return torch.cat([points[:, :, :2], score], dim=2)

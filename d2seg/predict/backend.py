@@ -22,6 +22,7 @@ class Backend(Protocol):
         fit: Computes the size that it wants an image in.
         limit_hw: Height and width of the largest image that it takes; None without such a limit.
         resizes_inside: Whether it resizes images itself.
+        interpolate: Whether it wants images resized by plain interpolation, without smoothing.
         takes_batches: Whether it takes several images of one size together.
         device: Where it computes.
     """
@@ -31,6 +32,7 @@ class Backend(Protocol):
     fit: Fit
     limit_hw: SizeHW | None
     resizes_inside: bool
+    interpolate: bool
     takes_batches: bool
     device: torch.device
 

@@ -33,6 +33,7 @@ class FileBackend:
     """
 
     takes_batches = False
+    interpolate = False
 
     def __init__(
         self,

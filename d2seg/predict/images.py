@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from d2seg.core.ops.resize import shortest_edge_size_below
 from d2seg.framework import convert_PIL_to_numpy
 from d2seg.images import load_image
 from d2seg.postprocess import shortest_edge_size
@@ -44,15 +45,18 @@ def as_it_is(size_hw: SizeHW) -> SizeHW:
     return size_hw
 
 
-def fit_shortest_edge(short: int, longest: int) -> Fit:
-    """Return what computes the size that detectron2 tests an image in.
+def fit_shortest_edge(short: int, longest: int, rounded_down: bool = False) -> Fit:
+    """Return what computes the size that a model tests an image in.
 
     Args:
         short: Wanted length of the shorter edge, in pixels; 0 leaves images as they are.
         longest: Limit of the longer edge.
+        rounded_down: Round sizes down, not to the nearest pixel as detectron2 does.
     """
     if short <= 0:
         return as_it_is
+    if rounded_down:
+        return lambda size_hw: shortest_edge_size_below(*size_hw, short, longest)
     return lambda size_hw: shortest_edge_size(size_hw, short, longest)
 
 
@@ -102,7 +106,13 @@ def limit(fit: Fit, limit_hw: SizeHW) -> Fit:
     return limited
 
 
-def prepare(image: ImageLike, given_order: str | None, wanted_order: str, fit: Fit) -> NetworkInput:
+def prepare(
+    image: ImageLike,
+    given_order: str | None,
+    wanted_order: str,
+    fit: Fit,
+    interpolate: bool = False,
+) -> NetworkInput:
     """Read an image, bring its channels into order and resize it.
 
     Args:
@@ -111,6 +121,7 @@ def prepare(image: ImageLike, given_order: str | None, wanted_order: str, fit: F
             theirs.
         wanted_order: Order that the network takes, ``RGB`` or ``BGR``.
         fit: Computes the size to resize it to.
+        interpolate: Resize by plain interpolation, without smoothing.
 
     Raises:
         TypeError: It is none of these, or its numbers are of another type.
@@ -122,11 +133,13 @@ def prepare(image: ImageLike, given_order: str | None, wanted_order: str, fit: F
         pixels = _check_values(_check_shape(image, channels_first=True)).detach().cpu().float()
         pixels = pixels.flip(0) if _must_flip(given_order, wanted_order) else pixels
         size_hw = (pixels.shape[1], pixels.shape[2])
-        return NetworkInput(_resize_float(pixels, fit(size_hw)), size_hw)
+        return NetworkInput(_resize_float(pixels, fit(size_hw), not interpolate), size_hw)
     array = to_array(image, given_order, wanted_order)
     size_hw = (array.shape[0], array.shape[1])
-    resized = _resize_array(array, fit(size_hw))
+    resized = array if interpolate else _resize_array(array, fit(size_hw))
     tensor = torch.from_numpy(np.ascontiguousarray(resized.transpose(2, 0, 1))).float()
+    if interpolate:
+        tensor = _resize_float(tensor, fit(size_hw), smooth=False)
     return NetworkInput(tensor, size_hw)
 
 
@@ -222,10 +235,10 @@ def _resize_array(array: np.ndarray, size_hw: SizeHW) -> np.ndarray:
     return np.asarray(picture.resize((size_hw[1], size_hw[0]), Image.Resampling.BILINEAR))
 
 
-def _resize_float(image: Tensor, size_hw: SizeHW) -> Tensor:
+def _resize_float(image: Tensor, size_hw: SizeHW, smooth: bool) -> Tensor:
     if tuple(image.shape[1:]) == size_hw:
         return image
     resized = F.interpolate(
-        image[None], size_hw, mode="bilinear", align_corners=False, antialias=True
+        image[None], size_hw, mode="bilinear", align_corners=False, antialias=smooth
     )
     return resized[0].clamp(0, 255)

@@ -35,12 +35,16 @@ class ModelBackend:
         self.model: Any = DefaultPredictor(own).model
         self.class_names = tuple(class_names(own))
         self.input_order: str = own.INPUT.FORMAT
-        self.fit = fit_shortest_edge(own.INPUT.MIN_SIZE_TEST, own.INPUT.MAX_SIZE_TEST)
+        self.interpolate = own.INPUT.get("RESIZE_TEST") == "interpolate"
+        self.fit = fit_shortest_edge(
+            own.INPUT.MIN_SIZE_TEST, own.INPUT.MAX_SIZE_TEST, self.interpolate
+        )
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
         """See :class:`d2seg.predict.backend.Backend`."""
         with torch.no_grad():
-            if type(self.model).__name__ == "GeneralizedRCNN":
+            whole_pixels = getattr(self.model, "whole_pixel_masks", False)
+            if type(self.model).__name__ == "GeneralizedRCNN" and not whole_pixels:
                 return self._run_without_pasting(inputs)
             return self._run_any(inputs)
 

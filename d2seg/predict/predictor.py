@@ -197,7 +197,10 @@ class Predictor:
 
     def _run(self, images: Iterable[ImageLike], order: str | None) -> Iterator[Prediction]:
         backend = self._backend
-        inputs = (prepare(one, order, backend.input_order, self._fit) for one in images)
+        inputs = (
+            prepare(one, order, backend.input_order, self._fit, backend.interpolate)
+            for one in images
+        )
         found = (backend.run(batch) for batch in _batches(inputs, self.batch_size))
         for prediction in chain.from_iterable(found):
             named = replace(prediction, class_names=self._class_names)

@@ -32,6 +32,7 @@ from d2seg.core.data.transforms import (
     CropTransform,
     RandomFlip,
     ResizeShortestEdge,
+    build_test_resizing,
 )
 
 __all__ = [
@@ -61,11 +62,12 @@ def build_augmentation(cfg: CfgNode, is_train: bool) -> list[Augmentation]:
     """Build the policies that a config asks for: resizing, and for training a flip.
 
     Args:
-        cfg: ``INPUT.MIN_SIZE_*``, ``INPUT.MAX_SIZE_*`` and ``INPUT.RANDOM_FLIP`` are read.
+        cfg: ``INPUT.MIN_SIZE_*``, ``INPUT.MAX_SIZE_*``, ``INPUT.RESIZE_TEST`` and
+            ``INPUT.RANDOM_FLIP`` are read.
         is_train: Whether it is for training.
     """
     if not is_train:
-        return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST, "choice")]
+        return [build_test_resizing(cfg)]
     resizing = ResizeShortestEdge(
         cfg.INPUT.MIN_SIZE_TRAIN, cfg.INPUT.MAX_SIZE_TRAIN, cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING
     )

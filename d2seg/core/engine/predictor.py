@@ -9,7 +9,7 @@ import torch
 from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import CfgNode
 from d2seg.core.data.catalog import Metadata, MetadataCatalog
-from d2seg.core.data.transforms import ResizeShortestEdge
+from d2seg.core.data.transforms import build_test_resizing
 from d2seg.core.modeling import build_model
 from d2seg.core.runtime.torch_install import select_device
 
@@ -55,9 +55,7 @@ class DefaultPredictor:
         self.metadata = (
             MetadataCatalog.get(cfg.DATASETS.TEST[0]) if cfg.DATASETS.TEST else Metadata()
         )
-        self.aug = ResizeShortestEdge(
-            [cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST
-        )
+        self.aug = build_test_resizing(cfg)
         self.model = build_model(self.cfg)
         self.model.eval()
         if cfg.MODEL.WEIGHTS:

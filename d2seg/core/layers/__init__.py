@@ -9,6 +9,7 @@ from d2seg.core.layers.batch_norm import (
     LayerNorm,
     NaiveSyncBatchNorm,
     get_norm,
+    norm_with_eps,
 )
 from d2seg.core.layers.blocks import CNNBlockBase
 from d2seg.core.layers.deform_conv import DeformConv, ModulatedDeformConv
@@ -66,6 +67,7 @@ __all__ = [
     "nms",
     "nms_rotated",
     "nonzero_tuple",
+    "norm_with_eps",
     "pairwise_iou_rotated",
     "paste_masks_in_image",
     "roi_align",

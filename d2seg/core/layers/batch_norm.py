@@ -246,6 +246,27 @@ _NORMS: dict[str, NormFactory] = {
 }
 
 
+def norm_with_eps(norm: str | NormFactory | None, eps: float) -> NormFactory | None:
+    """Return what `get_norm` takes for a norm that adds ``eps`` to the variance.
+
+    Args:
+        norm: As of `get_norm`.
+        eps: 0 or more.
+
+    Raises:
+        ValueError: ``eps`` is negative.
+    """
+    if eps < 0:
+        raise ValueError(f"A norm's eps is added to a variance and must be 0 or more, not {eps}.")
+
+    def build(out_channels: int) -> nn.Module:
+        layer: Any = get_norm(norm, out_channels)
+        layer.eps = eps
+        return layer
+
+    return build if norm else None
+
+
 def get_norm(norm: str | NormFactory | None, out_channels: int) -> nn.Module | None:
     """Build the normalisation layer that a config names.
 

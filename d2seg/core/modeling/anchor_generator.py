@@ -8,7 +8,12 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.ops.anchors import cell_anchors, grid_anchors, rotated_cell_anchors
+from d2seg.core.ops.anchors import (
+    cell_anchors,
+    grid_anchors,
+    level_strides,
+    rotated_cell_anchors,
+)
 from d2seg.core.runtime.registry import Registry
 from d2seg.core.structures import Boxes, RotatedBoxes
 
@@ -42,6 +47,9 @@ class DefaultAnchorGenerator(nn.Module):
         aspect_ratios: Height over width: one list for each level, or one for all.
         strides: Pixels between cells, for each level.
         offset: Position of the first centre in strides, in [0, 1).
+        whole_pixels: Round the anchors of a cell to whole pixels.
+        measured_strides: Share the image out among the cells, see
+            `d2seg.core.ops.anchors.level_strides`.
     """
 
     box_dim = 4
@@ -55,6 +63,8 @@ class DefaultAnchorGenerator(nn.Module):
         aspect_ratios: Sequence[Sequence[float]],
         strides: Sequence[int],
         offset: float = 0.5,
+        whole_pixels: bool = False,
+        measured_strides: bool = False,
     ) -> None:
         super().__init__()
         if not 0.0 <= offset < 1.0:
@@ -62,6 +72,8 @@ class DefaultAnchorGenerator(nn.Module):
         self.strides = list(strides)
         self.num_features = len(self.strides)
         self.offset = offset
+        self.whole_pixels = whole_pixels
+        self.measured_strides = measured_strides
         per_level_sizes = _for_each_level("SIZES", sizes, self.num_features)
         per_level_ratios = _for_each_level("ASPECT_RATIOS", aspect_ratios, self.num_features)
         self.cell_anchors = _Buffers(
@@ -79,6 +91,8 @@ class DefaultAnchorGenerator(nn.Module):
             "aspect_ratios": cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS,
             "strides": [shape.stride for shape in input_shape],
             "offset": cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
+            "whole_pixels": cfg.MODEL.ANCHOR_GENERATOR.get("WHOLE_PIXELS", False),
+            "measured_strides": cfg.MODEL.ANCHOR_GENERATOR.get("MEASURED_STRIDES", False),
         }
 
     def generate_cell_anchors(
@@ -87,7 +101,9 @@ class DefaultAnchorGenerator(nn.Module):
         aspect_ratios: Sequence[float] = (0.5, 1, 2),
     ) -> Tensor:
         """List the anchors of one cell around the origin: (A, 4) XYXY; ratios vary fastest."""
-        return cell_anchors(list(map(float, sizes)), list(map(float, aspect_ratios)))
+        return cell_anchors(
+            list(map(float, sizes)), list(map(float, aspect_ratios)), self.whole_pixels
+        )
 
     @property
     def num_anchors(self) -> list[int]:
@@ -104,12 +120,11 @@ class DefaultAnchorGenerator(nn.Module):
         """
         cells = [named[1] for named in self.cell_anchors.named_buffers()]
         _require_levels(len(features), len(cells))
+        grids = [(feature.shape[-2], feature.shape[-1]) for feature in features]
+        strides = level_strides(self.strides, grids, self.measured_strides)
         anchors: list[Boxes] = []
-        for level, feature in enumerate(features):
-            grid_hw = (feature.shape[-2], feature.shape[-1])
-            anchors.append(
-                Boxes(grid_anchors(cells[level], grid_hw, self.strides[level], self.offset))
-            )
+        for level, grid_hw in enumerate(grids):
+            anchors.append(Boxes(grid_anchors(cells[level], grid_hw, strides[level], self.offset)))
         return anchors
 
 
@@ -161,7 +176,10 @@ class RotatedAnchorGenerator(nn.Module):
     def from_config(cls, cfg: Any, input_shape: list[ShapeSpec]) -> dict[str, Any]:
         """Map config keys to arguments."""
         return {
-            **DefaultAnchorGenerator.from_config(cfg, input_shape),
+            "sizes": cfg.MODEL.ANCHOR_GENERATOR.SIZES,
+            "aspect_ratios": cfg.MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS,
+            "strides": [shape.stride for shape in input_shape],
+            "offset": cfg.MODEL.ANCHOR_GENERATOR.OFFSET,
             "angles": cfg.MODEL.ANCHOR_GENERATOR.ANGLES,
         }
 
@@ -195,7 +213,8 @@ class RotatedAnchorGenerator(nn.Module):
             cell, grid_hw = cells[level], (feature.shape[-2], feature.shape[-1])
             # Of boxes without a size the corners are the centres.
             points = torch.cat([cell[:, :2], cell[:, :2]], dim=1)
-            corners = grid_anchors(points, grid_hw, self.strides[level], self.offset)
+            stride_hw = (self.strides[level], self.strides[level])
+            corners = grid_anchors(points, grid_hw, stride_hw, self.offset)
             shape = cell[:, 2:].repeat(grid_hw[0] * grid_hw[1], 1)
             anchors.append(RotatedBoxes(torch.cat([corners[:, :2], shape], dim=1)))
         return anchors

@@ -26,6 +26,7 @@ class ROIPooler(nn.Module):
             rotated boxes.
         canonical_box_size: Square root of the box area that belongs on ``canonical_level``.
         canonical_level: log2 of the stride of the level for that area.
+        level_margin: By how much of a level a box may be too small for one and still go there.
     """
 
     def __init__(
@@ -36,6 +37,7 @@ class ROIPooler(nn.Module):
         pooler_type: str,
         canonical_box_size: int = 224,
         canonical_level: int = 4,
+        level_margin: float = 0.0,
     ) -> None:
         super().__init__()
         height, width = (output_size, output_size) if isinstance(output_size, int) else output_size
@@ -50,6 +52,7 @@ class ROIPooler(nn.Module):
         self.aligned = _ALIGNED[pooler_type]
         self.canonical_box_size = canonical_box_size
         self.canonical_level = canonical_level
+        self.level_margin = level_margin
         self.min_level, self.max_level = _level_range(self.scales)
 
     def forward(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
@@ -81,6 +84,7 @@ class ROIPooler(nn.Module):
             self.aligned,
             float(self.canonical_box_size),
             self.canonical_level,
+            level_margin=self.level_margin,
         )
 
     def _pool_by_level(self, x: list[Tensor], box_lists: list[Boxes]) -> Tensor:
@@ -95,6 +99,7 @@ class ROIPooler(nn.Module):
             self.min_level,
             float(self.canonical_box_size),
             self.canonical_level,
+            self.level_margin,
         )
         height, width = self.output_size
         pooled = x[0].new_zeros([rois.shape[0], x[0].shape[1], height, width])

@@ -10,7 +10,11 @@ from d2seg.core.structures import Instances, ROIMasks
 
 
 def detector_postprocess(
-    results: Instances, output_height: int, output_width: int, mask_threshold: float = 0.5
+    results: Instances,
+    output_height: int,
+    output_width: int,
+    mask_threshold: float = 0.5,
+    whole_pixels: bool = False,
 ) -> Instances:
     """Rescale detections to an output resolution and paste their masks.
 
@@ -20,6 +24,7 @@ def detector_postprocess(
         output_height: Height in pixels of the wanted output.
         output_width: Width in pixels of the wanted output.
         mask_threshold: Probability from which a pixel belongs to the object.
+        whole_pixels: Paste masks into whole pixels, as the first Detectron did.
 
     Returns:
         New Instances of that size; ``pred_masks`` is (N, output_height, output_width) bool.
@@ -46,7 +51,7 @@ def detector_postprocess(
         masks = output.pred_masks
         roi_masks = masks if isinstance(masks, ROIMasks) else ROIMasks(masks[:, 0])
         output.pred_masks = roi_masks.to_bitmasks(
-            output.pred_boxes.tensor, size_hw[0], size_hw[1], mask_threshold
+            output.pred_boxes.tensor, size_hw[0], size_hw[1], mask_threshold, whole_pixels
         ).tensor
     if output.has("pred_keypoints"):
         keypoints = output.pred_keypoints.clone()

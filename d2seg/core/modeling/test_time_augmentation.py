@@ -153,7 +153,7 @@ class GeneralizedRCNNWithTTA(nn.Module):
         )
         if self.cfg.MODEL.MASK_ON:
             merged.pred_masks = self._mean_masks(merged, inputs, transforms)
-        return detector_postprocess(merged, *size_hw)
+        return detector_postprocess(merged, *size_hw, whole_pixels=self.model.whole_pixel_masks)
 
     def _mean_masks(
         self, merged: Instances, inputs: list[dict[str, Any]], transforms: list[Transform]

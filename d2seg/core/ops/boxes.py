@@ -47,6 +47,17 @@ def nonempty(boxes: Tensor, threshold: float = 0.0) -> Tensor:
     return (width > threshold) & (height > threshold)
 
 
+def at_least(boxes: Tensor, side: float) -> Tensor:
+    """Tell which boxes are at least ``side`` pixels wide and high: (N,) bool.
+
+    Args:
+        boxes: (N, 4) float, XYXY absolute pixels.
+        side: Pixels.
+    """
+    size = boxes[:, 2:] - boxes[:, :2]
+    return (size >= side).all(dim=1)
+
+
 def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:
     """Multiply box coordinates by a factor per axis, out of place.
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from d2seg.core.ops.boxes import clip_boxes
+from d2seg.core.ops.boxes import at_least, clip_boxes
 from d2seg.core.ops.nms import batched_nms
 
 
@@ -15,6 +15,7 @@ def select_detections(
     nms_thresh: float,
     topk: int,
     aten_only: bool = False,
+    min_side: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pick the detections of one image: scores above a threshold, NMS per class, the best of them.
 
@@ -26,6 +27,7 @@ def select_detections(
         nms_thresh: IoU above which the lower-scored box of the same class is dropped.
         topk: At most this many detections; negative for all.
         aten_only: Use no torchvision operator.
+        min_side: Boxes must be at least this wide and high, in pixels; 0 keeps empty ones too.
 
     Returns:
         boxes (N, 4), scores (N,), classes (N,) int64 and rows (N,) int64, the region each detection
@@ -39,6 +41,10 @@ def select_detections(
     columns = classes if per_class.shape[1] > 1 else torch.zeros_like(classes)
     chosen = clip_boxes(per_class[rows, columns], size_hw)
     chosen_scores = scores[rows, classes]
+    if min_side > 0:
+        large = torch.nonzero(at_least(chosen, min_side))[:, 0]
+        chosen, chosen_scores = chosen[large], chosen_scores[large]
+        classes, rows = classes[large], rows[large]
 
     keep = batched_nms(chosen, chosen_scores, classes, nms_thresh, aten_only)
     if topk >= 0:

@@ -56,6 +56,49 @@ def paste_masks(
     return pasted
 
 
+def paste_masks_whole_pixels(
+    masks: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float = 0.5
+) -> Tensor:
+    """Resize region masks to whole pixels and place them, as the first Detectron did.
+
+    A ring of zeros is laid around each mask and its box is enlarged by it. The corners are then cut
+    off to whole pixels, which the box covers, ends included.
+
+    Args:
+        masks: (N, S, S) float probabilities in [0, 1].
+        boxes: (N, 4) float, XYXY absolute pixels; parts outside the image are cut off.
+        size_hw: Height and width of the image.
+        threshold: Pixels at or above it belong to the object; below zero keeps soft masks.
+
+    Returns:
+        (N, height, width) bool, or uint8 in [0, 255] for a threshold below zero.
+    """
+    height, width = size_hw
+    dtype = torch.bool if threshold >= 0 else torch.uint8
+    pasted = torch.zeros((masks.shape[0], height, width), dtype=dtype, device=masks.device)
+    side = masks.shape[2]
+    center = (boxes[:, :2] + boxes[:, 2:]) * 0.5
+    half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * (float(side + 2) / side)
+    corners: list[list[int]] = torch.cat([center - half, center + half], 1).to(torch.int64).tolist()
+    ringed = torch.constant_pad_nd(masks, [1, 1, 1, 1], 0.0)
+    for index in range(len(corners)):
+        left, top = corners[index][0], corners[index][1]
+        # One more than the last pixel, and at least one pixel.
+        right, bottom = max(corners[index][2], left) + 1, max(corners[index][3], top) + 1
+        x0, x1 = max(left, 0), min(right, width)
+        y0, y1 = max(top, 0), min(bottom, height)
+        if x1 <= x0 or y1 <= y0:
+            continue
+        soft = torch.ops.aten.upsample_bilinear2d(
+            ringed[index][None, None], [bottom - top, right - left], False, None
+        )[0, 0, y0 - top : y1 - top, x0 - left : x1 - left]
+        if threshold >= 0:
+            pasted[index, y0:y1, x0:x1] = soft >= threshold
+        else:
+            pasted[index, y0:y1, x0:x1] = (soft * 255).to(torch.uint8)
+    return pasted
+
+
 @torch.jit.script_if_tracing
 def paste_traced_masks(masks: Tensor, boxes: Tensor, size_hw: Tensor, threshold: float) -> Tensor:
     """Run `paste_masks` within a trace, which then holds for any count and size.

@@ -10,7 +10,12 @@ from d2seg.core.ops.roi_align import roi_align
 
 
 def assign_levels(
-    boxes: Tensor, num_levels: int, min_level: int, canonical_size: float, canonical_level: int
+    boxes: Tensor,
+    num_levels: int,
+    min_level: int,
+    canonical_size: float,
+    canonical_level: int,
+    margin: float = 0.0,
 ) -> Tensor:
     """Choose the pyramid level for each box by its area (equation 1).
 
@@ -20,13 +25,14 @@ def assign_levels(
         min_level: log2 of the stride of the finest level.
         canonical_size: Square root of the area that belongs on ``canonical_level``, in pixels.
         canonical_level: log2 of the stride of the level for that area.
+        margin: By how much of a level a box may be too small for one and still be given to it.
 
     Returns:
         (R,) int64 in [0, num_levels): index from the finest level.
     """
     size = box_area(boxes).sqrt()
     # The constant keeps log2 finite for an empty box, which lands on the finest level.
-    level = torch.floor(canonical_level + torch.log2(size / canonical_size + 1e-8))
+    level = torch.floor(canonical_level + torch.log2(size / canonical_size + 1e-8) + margin)
     return (level.clamp(min=min_level, max=min_level + num_levels - 1) - min_level).to(torch.int64)
 
 
@@ -41,6 +47,7 @@ def pool_multilevel(
     canonical_size: float,
     canonical_level: int,
     aten_only: bool = False,
+    level_margin: float = 0.0,
 ) -> Tensor:
     """Pool each box from the level that fits its size.
 
@@ -55,6 +62,7 @@ def pool_multilevel(
         canonical_size: See `assign_levels`.
         canonical_level: See `assign_levels`.
         aten_only: Use no torchvision operator.
+        level_margin: The margin of `assign_levels`.
 
     Returns:
         (R, C, output height, output width) float, in the order of ``boxes``.
@@ -65,7 +73,9 @@ def pool_multilevel(
             features[0], rois, output_hw, scales[0], sampling_ratio, aligned, aten_only
         )
     min_level = int(0.5 - math.log(scales[0]) / math.log(2.0))  # TorchScript has no log2
-    levels = assign_levels(boxes, len(features), min_level, canonical_size, canonical_level)
+    levels = assign_levels(
+        boxes, len(features), min_level, canonical_size, canonical_level, level_margin
+    )
     pooled: list[Tensor] = []
     members: list[Tensor] = []
     for level, feature in enumerate(features):

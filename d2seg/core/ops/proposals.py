@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
-from d2seg.core.ops.boxes import clip_boxes, nonempty
+from d2seg.core.ops.boxes import at_least, clip_boxes, nonempty
 from d2seg.core.ops.dense import at_most, flatten_levels
 from d2seg.core.ops.nms import batched_nms
 
@@ -36,6 +36,8 @@ def select_proposals(
     post_nms_topk: int,
     min_box_size: float,
     aten_only: bool = False,
+    min_side: float = 0.0,
+    by_probability: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Pick the proposals of one image: best of each level, decoded, clipped, after NMS per level.
 
@@ -51,9 +53,11 @@ def select_proposals(
         post_nms_topk: How many boxes of all levels leave it.
         min_box_size: Boxes must be wider and higher than this, in pixels.
         aten_only: Use no torchvision operator.
+        min_side: Boxes must be at least this wide and high, in pixels.
+        by_probability: Rank boxes by the sigmoid of their logits, among which large ones are equal.
 
     Returns:
-        Boxes (P, 4) float XYXY pixels and their logits (P,), by falling logit. Boxes or logits that
+        Boxes (P, 4) float XYXY pixels and their logits (P,), by falling rank. Boxes or logits that
         are not finite are left out.
     """
     all_logits: list[Tensor] = []
@@ -73,7 +77,9 @@ def select_proposals(
 
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores)
     boxes = clip_boxes(boxes, size_hw)
-    usable = torch.nonzero(finite & nonempty(boxes, min_box_size))[:, 0]
+    large = nonempty(boxes, min_box_size) & at_least(boxes, min_side)
+    usable = torch.nonzero(finite & large)[:, 0]
     boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
-    keep = batched_nms(boxes, scores, levels, nms_thresh, aten_only)[:post_nms_topk]
+    ranked = scores.sigmoid() if by_probability else scores
+    keep = batched_nms(boxes, ranked, levels, nms_thresh, aten_only)[:post_nms_topk]
     return boxes[keep], scores[keep]

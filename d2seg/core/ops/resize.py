@@ -28,6 +28,35 @@ def shortest_edge_size(height: int, width: int, short: int, longest: int) -> tup
     return max(int(new_height + 0.5), 1), max(int(new_width + 0.5), 1)
 
 
+def shortest_edge_size_below(height: int, width: int, short: int, longest: int) -> tuple[int, int]:
+    """Compute the size an image is resized to when sizes are rounded down.
+
+    Args:
+        height: Of the image, in pixels.
+        width: Likewise.
+        short: Wanted length of the shorter edge, in pixels.
+        longest: The longer edge may not exceed this; the shorter one gives way.
+
+    Returns:
+        Height and width, at least 1.
+    """
+    scale = min(short / min(height, width), longest / max(height, width))
+    return max(int(height * scale), 1), max(int(width * scale), 1)
+
+
+def resize_by_interpolation(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
+    """Resize an image bilinearly between the four nearest pixels, without smoothing.
+
+    Args:
+        image: (C, H, W) float.
+        size_hw: Wanted height and width.
+
+    Returns:
+        (C, h, w) float, not rounded.
+    """
+    return torch.ops.aten.upsample_bilinear2d(image[None], list(size_hw), False, None)[0]
+
+
 def resize_like_pillow(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
     """Resize an image of whole grey values bilinearly, to the very values that Pillow gives.
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2seg.core.ops.masks import paste_masks, paste_traced_masks
+from d2seg.core.ops.masks import paste_masks, paste_masks_whole_pixels, paste_traced_masks
 from d2seg.core.ops.roi_align import roi_align
 from d2seg.core.structures.boxes import Boxes
 from d2seg.core.structures.polygons import (
@@ -239,7 +239,12 @@ class ROIMasks:
         return self.tensor.device
 
     def to_bitmasks(
-        self, boxes: Tensor, height: int, width: int, threshold: float = 0.5
+        self,
+        boxes: Tensor,
+        height: int,
+        width: int,
+        threshold: float = 0.5,
+        whole_pixels: bool = False,
     ) -> BitMasks:
         """Paste the masks into an image.
 
@@ -248,7 +253,12 @@ class ROIMasks:
             height: Image height in pixels.
             width: Image width in pixels.
             threshold: A pixel belongs to the object from this probability on.
+            whole_pixels: Resize masks to whole pixels, as
+                `d2seg.core.ops.masks.paste_masks_whole_pixels` does.
         """
+        if whole_pixels:
+            whole_hw = (int(height), int(width))
+            return BitMasks(paste_masks_whole_pixels(self.tensor, boxes, whole_hw, threshold))
         if torch.jit.is_tracing():
             size_hw = torch.stack([torch.as_tensor(height), torch.as_tensor(width)])
             return BitMasks(paste_traced_masks(self.tensor, boxes, size_hw, threshold))

@@ -27,6 +27,11 @@ from d2seg.core.data.transforms.augmentation_impl import (
     ResizeScale,
     ResizeShortestEdge,
 )
+from d2seg.core.data.transforms.interpolated import (
+    InterpolatedResizeTransform,
+    InterpolatedShortestEdge,
+    build_test_resizing,
+)
 from d2seg.core.data.transforms.transform import (
     AffineTransform,
     BlendTransform,
@@ -61,6 +66,8 @@ __all__ = [
     "GridSampleTransform",
     "HFlipTransform",
     "HFlip_rotated_box",
+    "InterpolatedResizeTransform",
+    "InterpolatedShortestEdge",
     "MinIoURandomCrop",
     "NoOpTransform",
     "PILColorTransform",
@@ -90,4 +97,5 @@ __all__ = [
     "VFlipTransform",
     "apply_augmentations",
     "apply_transform_gens",
+    "build_test_resizing",
 ]

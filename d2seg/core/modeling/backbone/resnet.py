@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from d2seg.core.layers import CNNBlockBase, ShapeSpec
+from d2seg.core.layers import CNNBlockBase, ShapeSpec, norm_with_eps
 from d2seg.core.modeling.backbone.backbone import Backbone
 from d2seg.core.modeling.backbone.blocks import (
     BasicBlock,
@@ -22,6 +22,9 @@ BLOCKS_PER_STAGE = {
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
+DEFAULT_NORM_EPS = 1e-5
+"""What batch norms add to the variance, wherever they come from."""
+
 BOTTLENECK_DEPTH = 50
 """Networks at least this deep are made of bottleneck blocks."""
 
@@ -183,7 +186,7 @@ def build_resnet_backbone(cfg: Any, input_shape: ShapeSpec) -> ResNet:
     """Build the ResNet that ``MODEL.RESNETS`` describes, up to the last stage it must return."""
     keys = cfg.MODEL.RESNETS
     _check(keys)
-    stem = BasicStem(input_shape.channels or 3, keys.STEM_OUT_CHANNELS, keys.NORM)
+    stem = BasicStem(input_shape.channels or 3, keys.STEM_OUT_CHANNELS, resnet_norm(keys))
     # All four are made, so that a seed gives the same weights whatever the outputs are.
     stages = [build_stage(cfg, number) for number in (2, 3, 4, 5)]
     freeze_at = cfg.MODEL.BACKBONE.FREEZE_AT
@@ -208,7 +211,7 @@ def build_stage(cfg: Any, number: int) -> list[CNNBlockBase]:
     stride = 1 if number == 2 or dilation == 2 else 2
     out_channels = keys.RES2_OUT_CHANNELS * 2 ** (number - 2)
     block_class: type[CNNBlockBase] = BasicBlock
-    arguments: dict[str, Any] = {"norm": keys.NORM}
+    arguments: dict[str, Any] = {"norm": resnet_norm(keys)}
     if keys.DEPTH >= BOTTLENECK_DEPTH:
         block_class = BottleneckBlock
         arguments["bottleneck_channels"] = (
@@ -229,6 +232,12 @@ def build_stage(cfg: Any, number: int) -> list[CNNBlockBase]:
         stride_per_block=[stride] + [1] * (count - 1),
         **arguments,
     )
+
+
+def resnet_norm(keys: Any) -> Any:
+    """Return the norm of all convolutions, as of `d2seg.core.layers.get_norm`."""
+    eps = keys.get("NORM_EPS", DEFAULT_NORM_EPS)
+    return keys.NORM if eps == DEFAULT_NORM_EPS else norm_with_eps(keys.NORM, eps)
 
 
 def _num_used_stages(

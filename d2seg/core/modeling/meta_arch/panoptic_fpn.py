@@ -127,7 +127,9 @@ class PanopticFPN(GeneralizedRCNN):
     ) -> dict[str, Any]:
         output: dict[str, Any] = {
             "sem_seg": sem_seg_postprocess(logits, size_hw, *wanted_hw),
-            "instances": detector_postprocess(detections, *wanted_hw),
+            "instances": detector_postprocess(
+                detections, *wanted_hw, whole_pixels=self.whole_pixel_masks
+            ),
         }
         if self.combine_on:
             output["panoptic_seg"] = combine_semantic_and_instance_outputs(

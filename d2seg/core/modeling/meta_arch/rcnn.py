@@ -24,6 +24,7 @@ class GeneralizedRCNN(ImageModel):
     Args:
         proposal_generator: From features to proposals; None when they come with the inputs.
         roi_heads: From proposals to detections.
+        whole_pixel_masks: Paste masks into whole pixels, as the first Detectron did.
         **kwargs: As of `ImageModel`.
     """
 
@@ -36,11 +37,13 @@ class GeneralizedRCNN(ImageModel):
         *,
         proposal_generator: nn.Module | None,
         roi_heads: nn.Module,
+        whole_pixel_masks: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
+        self.whole_pixel_masks = whole_pixel_masks
 
     @classmethod
     def from_config(cls, cfg: Any) -> dict[str, Any]:
@@ -53,6 +56,7 @@ class GeneralizedRCNN(ImageModel):
             "backbone": backbone,
             "proposal_generator": generator,
             "roi_heads": heads,
+            "whole_pixel_masks": cfg.MODEL.ROI_MASK_HEAD.get("WHOLE_PIXELS", False),
             **cls.image_arguments(cfg),
         }
 
@@ -116,17 +120,24 @@ class GeneralizedRCNN(ImageModel):
             results, _ = self.roi_heads(images, features, proposals, None)
         if not do_postprocess:
             return results
-        return self._postprocess(results, batched_inputs, images.image_sizes)
+        return self._postprocess(
+            results, batched_inputs, images.image_sizes, self.whole_pixel_masks
+        )
 
     @staticmethod
     def _postprocess(
         instances: list[Instances],
         batched_inputs: list[dict[str, Any]],
         image_sizes: list[tuple[int, int]],
+        whole_pixel_masks: bool = False,
     ) -> list[dict[str, Instances]]:
         """Rescale the detections of each image to the size wanted for it."""
         return [
-            {"instances": detector_postprocess(result, *output_size(one, size_hw))}
+            {
+                "instances": detector_postprocess(
+                    result, *output_size(one, size_hw), whole_pixels=whole_pixel_masks
+                )
+            }
             for result, one, size_hw in zip(instances, batched_inputs, image_sizes, strict=True)
         ]
 

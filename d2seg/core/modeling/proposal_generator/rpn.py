@@ -59,6 +59,9 @@ class RPN(nn.Module):
         loss_weight: Weight of ``loss_rpn_cls`` and of ``loss_rpn_loc``.
         box_reg_loss_type: See `d2seg.core.modeling.losses.box_regression_loss`.
         smooth_l1_beta: Likewise.
+        min_side: Proposals must be at least this wide and high, in pixels.
+        rank_by: What proposals are ranked by, their ``logit`` or their ``probability``, which is
+            the same for all large logits.
     """
 
     box2box_transform: Box2BoxTransform
@@ -82,6 +85,8 @@ class RPN(nn.Module):
         loss_weight: dict[str, float] | float = 1.0,
         box_reg_loss_type: str = "smooth_l1",
         smooth_l1_beta: float = 0.0,
+        min_side: float = 0.0,
+        rank_by: str = "logit",
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.RPN.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
@@ -101,6 +106,12 @@ class RPN(nn.Module):
         self.loss_weight = loss_weight
         self.box_reg_loss_type = box_reg_loss_type
         self.smooth_l1_beta = smooth_l1_beta
+        self.min_side = min_side
+        if rank_by not in ("logit", "probability"):
+            raise ValueError(
+                f"MODEL.RPN.RANK_BY is '{rank_by}', but must be 'logit' or 'probability'."
+            )
+        self.by_probability = rank_by == "probability"
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: dict[str, ShapeSpec]) -> dict[str, Any]:
@@ -129,6 +140,8 @@ class RPN(nn.Module):
             },
             "box_reg_loss_type": rpn.BBOX_REG_LOSS_TYPE,
             "smooth_l1_beta": rpn.SMOOTH_L1_BETA,
+            "min_side": cfg.MODEL.PROPOSAL_GENERATOR.get("MIN_SIDE", 0.0),
+            "rank_by": rpn.get("RANK_BY", "logit"),
         }
 
     def forward(
@@ -199,6 +212,8 @@ class RPN(nn.Module):
                     self.pre_nms_topk[self.training],
                     self.post_nms_topk[self.training],
                     self.min_box_size,
+                    min_side=self.min_side,
+                    by_probability=self.by_probability,
                 )
             of_image = Instances(size_hw)
             of_image.proposal_boxes = Boxes(boxes)

@@ -215,6 +215,7 @@ def build_pooler(
         scales=[1.0 / (shape.stride or 1) for shape in shapes],
         sampling_ratio=head.POOLER_SAMPLING_RATIO,
         pooler_type=head.POOLER_TYPE,
+        level_margin=cfg.MODEL.ROI_HEADS.get("LEVEL_MARGIN", 0.0),
     )
     shape = ShapeSpec(channels.pop(), head.POOLER_RESOLUTION, head.POOLER_RESOLUTION)
     return pooler, shape

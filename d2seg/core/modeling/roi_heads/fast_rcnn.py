@@ -40,6 +40,7 @@ class FastRCNNOutputLayers(nn.Module):
         get_fed_loss_cls_weights: Returns (K,) float, how likely each class is drawn; called for
             the first training loss. None for all alike.
         fed_loss_num_classes: How many classes are trained in a batch, those in it included.
+        test_min_side: Detections are at least this wide and high, in pixels of the network input.
     """
 
     box2box_transform: Box2BoxTransform
@@ -63,6 +64,7 @@ class FastRCNNOutputLayers(nn.Module):
         use_fed_loss: bool = False,
         get_fed_loss_cls_weights: Callable[[], Tensor] | None = None,
         fed_loss_num_classes: int = 50,
+        test_min_side: float = 0.0,
     ) -> None:
         super().__init__()
         check_box_loss_type("MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE", box_reg_loss_type)
@@ -82,6 +84,7 @@ class FastRCNNOutputLayers(nn.Module):
         self.test_score_thresh = test_score_thresh
         self.test_nms_thresh = test_nms_thresh
         self.test_topk_per_image = test_topk_per_image
+        self.test_min_side = test_min_side
         self.smooth_l1_beta = smooth_l1_beta
         self.box_reg_loss_type = box_reg_loss_type
         if isinstance(loss_weight, int | float):
@@ -123,6 +126,7 @@ class FastRCNNOutputLayers(nn.Module):
                 get_fed_loss_cls_weights, cfg.DATASETS.TRAIN, head.FED_LOSS_FREQ_WEIGHT_POWER
             ),
             "fed_loss_num_classes": head.FED_LOSS_NUM_CLASSES,
+            "test_min_side": cfg.MODEL.ROI_HEADS.get("MIN_SIDE_TEST", 0.0),
         }
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -166,6 +170,7 @@ class FastRCNNOutputLayers(nn.Module):
             self.test_score_thresh,
             self.test_nms_thresh,
             self.test_topk_per_image,
+            self.test_min_side,
         )
 
     def predict_boxes(
@@ -314,6 +319,7 @@ def fast_rcnn_inference(
     score_thresh: float,
     nms_thresh: float,
     topk_per_image: int,
+    min_side: float = 0.0,
 ) -> tuple[list[Instances], list[Tensor]]:
     """Pick the detections of each image, see `d2seg.core.ops.detections.select_detections`.
 
@@ -324,6 +330,7 @@ def fast_rcnn_inference(
         score_thresh: Scores must exceed this.
         nms_thresh: IoU above which the lower-scored box of the same class is dropped.
         topk_per_image: At most this many detections of an image; negative for all.
+        min_side: Detections are at least this wide and high, in pixels.
 
     Returns:
         For each image Instances with ``pred_boxes``, ``scores`` and ``pred_classes`` by falling
@@ -333,7 +340,13 @@ def fast_rcnn_inference(
     kept: list[Tensor] = []
     for index, size_hw in enumerate(image_shapes):
         pred_boxes, pred_scores, classes, rows = select_detections(
-            boxes[index], scores[index], size_hw, score_thresh, nms_thresh, topk_per_image
+            boxes[index],
+            scores[index],
+            size_hw,
+            score_thresh,
+            nms_thresh,
+            topk_per_image,
+            min_side=min_side,
         )
         of_image = Instances(size_hw)
         of_image.pred_boxes = Boxes(pred_boxes)

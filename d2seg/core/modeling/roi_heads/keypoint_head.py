@@ -26,6 +26,8 @@ class BaseKeypointRCNNHead(nn.Module):
         loss_weight: Weight of ``loss_keypoint``.
         loss_normalizer: ``visible`` divides the loss by the number of visible keypoints in the
             batch; a number, by that for each image.
+        score: What the third value of a keypoint is: its ``probability``, or the ``logit`` at its
+            peak.
     """
 
     @configurable
@@ -35,6 +37,7 @@ class BaseKeypointRCNNHead(nn.Module):
         num_keypoints: int,
         loss_weight: float = 1.0,
         loss_normalizer: float | str = 1.0,
+        score: str = "probability",
     ) -> None:
         super().__init__()
         if num_keypoints < 1:
@@ -47,6 +50,11 @@ class BaseKeypointRCNNHead(nn.Module):
         self.num_keypoints = num_keypoints
         self.loss_weight = loss_weight
         self.loss_normalizer = loss_normalizer
+        if score not in ("probability", "logit"):
+            raise ValueError(
+                f"MODEL.ROI_KEYPOINT_HEAD.SCORE is '{score}', but must be 'probability' or 'logit'."
+            )
+        self.score_is_logit = score == "logit"
 
     @classmethod
     def from_config(cls, cfg: Any, input_shape: ShapeSpec) -> dict[str, Any]:
@@ -59,6 +67,7 @@ class BaseKeypointRCNNHead(nn.Module):
             "num_keypoints": head.NUM_KEYPOINTS,
             "loss_weight": head.LOSS_WEIGHT,
             "loss_normalizer": "visible" if by_visible else most,
+            "score": head.get("SCORE", "probability"),
         }
 
     def forward(self, x: Tensor, instances: list[Instances]) -> LossesOrInstances:
@@ -77,7 +86,7 @@ class BaseKeypointRCNNHead(nn.Module):
         if self.training:
             return self._losses(heatmaps, instances)
         else:  # TorchScript leaves out branches, not what follows them
-            keypoint_rcnn_inference(heatmaps, instances)
+            keypoint_rcnn_inference(heatmaps, instances, self.score_is_logit)
             return instances
 
     def _losses(self, heatmaps: Tensor, instances: list[Instances]) -> Losses:
@@ -186,16 +195,20 @@ def _require_keypoints(found: int, expected: int) -> None:
         )
 
 
-def keypoint_rcnn_inference(pred_keypoint_logits: Tensor, pred_instances: list[Instances]) -> None:
+def keypoint_rcnn_inference(
+    pred_keypoint_logits: Tensor, pred_instances: list[Instances], score_is_logit: bool = False
+) -> None:
     """Add keypoints and their heat maps to detections, in place.
 
     Args:
         pred_keypoint_logits: (R, K, S, S) float.
         pred_instances: With ``pred_boxes``; R of them in all.
+        score_is_logit: The score of a keypoint is the logit at its peak, not its probability.
     """
     boxes = torch.cat([one.pred_boxes.tensor for one in pred_instances])
     pred_keypoint_logits = pred_keypoint_logits.detach()
-    keypoints = decode_heatmaps(pred_keypoint_logits, boxes.detach())[:, :, [0, 1, 3]]
+    columns = [0, 1, 2] if score_is_logit else [0, 1, 3]
+    keypoints = decode_heatmaps(pred_keypoint_logits, boxes.detach())[:, :, columns]
     counts = [len(one) for one in pred_instances]
     heatmaps = pred_keypoint_logits.split(counts)
     for index, points in enumerate(keypoints.split(counts)):

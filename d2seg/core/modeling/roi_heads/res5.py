@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.backbone.blocks import BottleneckBlock
-from d2seg.core.modeling.backbone.resnet import ResNet
+from d2seg.core.modeling.backbone.resnet import ResNet, resnet_norm
 from d2seg.core.modeling.losses import Losses
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.roi_heads.base import (
@@ -97,7 +97,7 @@ class Res5ROIHeads(ROIHeads):
             stride_per_block=[2, 1, 1],
             bottleneck_channels=8 * keys.NUM_GROUPS * keys.WIDTH_PER_GROUP,
             num_groups=keys.NUM_GROUPS,
-            norm=keys.NORM,
+            norm=resnet_norm(keys),
             stride_in_1x1=keys.STRIDE_IN_1X1,
         )
         return nn.Sequential(*blocks), channels
