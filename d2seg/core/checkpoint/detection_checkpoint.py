@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from d2seg.core.checkpoint.c2_model_loading import align_and_update_state_dicts
 from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
 from d2seg.core.checkpoint.fit import require_fit
+from d2seg.core.checkpoint.formats import Format, find_format
 from d2seg.core.checkpoint.last import explain_last_checkpoint, find_last_checkpoint
 from d2seg.core.runtime.files import PathManager, remove_unfinished, replace_when_complete
 
@@ -31,7 +32,10 @@ _HEURISTICS_QUERY = "?matching_heuristics=True"
 
 
 class DetectionCheckpointer(Checkpointer):
-    """Loads detectron2's and Detectron's checkpoints into a model, and saves detectron2's.
+    """Loads checkpoints of detectron2 and other toolboxes into a model, and saves detectron2's.
+
+    The names of torchvision's, timm's and maskrcnn-benchmark's files are recognised, see
+    `d2seg.core.checkpoint.formats`.
 
     Args:
         model: The model; one wrapped for parallel training is unwrapped.
@@ -153,10 +157,29 @@ class DetectionCheckpointer(Checkpointer):
         _strip_prefix_if_present(state_dict, "module.")
         self._convert_ndarray_to_tensor(state_dict)
         if not checkpoint.get("matching_heuristics", False):
+            other = find_format(state_dict)
+            if other is not None:
+                return self._rename(state_dict, other)
             return state_dict  # its metadata tells modules which version wrote it
         return align_and_update_state_dicts(
             self.model.state_dict(), state_dict, checkpoint.get("__author__") == "Caffe2"
         )
+
+    def _rename(self, state_dict: dict[str, Tensor], other: Format) -> dict[str, Tensor]:
+        """Give another toolbox's tensors the names of the model, if more of them fit it then."""
+        own = self.model.state_dict()
+        renamed = other.rename(state_dict)
+        matched = renamed.model
+        if not other.whole:
+            matched = align_and_update_state_dicts(own, matched, c2_conversion=False)
+        if len(own.keys() & matched.keys()) <= len(own.keys() & state_dict.keys()):
+            return state_dict  # a model with such names of its own
+        self.logger.info(
+            "These are weights of %s; their names were changed. d2seg convert writes the config "
+            "that goes with them.",
+            other.name,
+        )
+        return {**{name: state_dict[name] for name in renamed.unknown}, **matched}
 
     def _load_model(self, checkpoint: Any) -> _IncompatibleKeys:
         incompatible = super()._load_model(checkpoint)
