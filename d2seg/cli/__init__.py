@@ -23,6 +23,7 @@ COMMANDS = {
     "predict": "find objects in images, videos or a camera, and show or write them",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
+    "convert": "move weights between detectron2, torchvision and other toolboxes",
     "inspect": "say what is in an exported file and which runtimes load it",
     "report": "measure stored detections and show curves, confusions and the worst images",
     "benchmark": "compare in one run how fast it is",

@@ -1,0 +1,75 @@
+"""Writing weights: whole files or none."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from d2seg.core.runtime.files import replace_when_complete
+
+AUTHOR = "d2seg"
+SUFFIXES = (".pth", ".pkl", ".safetensors")
+
+
+def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
+    """Refuse an output whose suffix names no kind of file that can be written.
+
+    Raises:
+        ValueError: Lists the suffixes that can.
+    """
+    if path.suffix not in allowed:
+        raise ValueError(
+            f"The output '{path}' must end in {', '.join(allowed)}, which says how it is written."
+        )
+
+
+def write_checkpoint(
+    path: Path, model: Mapping[str, Tensor], entries: Mapping[str, Any], is_backbone: bool
+) -> None:
+    """Write weights with detectron2's names as detectron2 reads them.
+
+    Args:
+        path: ``.pth`` is what training writes, ``.pkl`` has arrays; ``.safetensors`` has the
+            tensors alone.
+        model: Name to tensor.
+        entries: What else a ``.pth`` holds.
+        is_backbone: Names are to be matched by their suffix.
+    """
+    if path.suffix == ".safetensors":
+        write_tensors(path, model)
+        return
+    content: dict[str, Any] = {"model": _own_memory(model), "__author__": AUTHOR}
+    if is_backbone:
+        content["matching_heuristics"] = True
+    with replace_when_complete(path) as temporary:
+        if path.suffix == ".pkl":
+            content["model"] = {name: one.numpy() for name, one in content["model"].items()}
+            temporary.write_bytes(pickle.dumps(content, protocol=2))
+        else:
+            torch.save({**content, **entries}, temporary)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a plain state dict, as ``.pth`` or ``.safetensors``."""
+    with replace_when_complete(path) as temporary:
+        if path.suffix == ".safetensors":
+            save_file(_own_memory(tensors), temporary, metadata={"format": "pt"})
+        else:
+            torch.save(_own_memory(tensors), temporary)
+
+
+def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copy what is a part of a larger tensor, or stands twice: files would hold the whole."""
+    seen: set[int] = set()
+    own = {}
+    for name, tensor in tensors.items():
+        storage = tensor.untyped_storage()
+        whole = storage.nbytes() == tensor.nbytes and tensor.is_contiguous()
+        own[name] = tensor if whole and storage.data_ptr() not in seen else tensor.clone()
+        own[name] = own[name].contiguous()
+        seen.add(storage.data_ptr())
+    return own
