@@ -45,18 +45,20 @@ def as_it_is(size_hw: SizeHW) -> SizeHW:
     return size_hw
 
 
-def fit_shortest_edge(short: int, longest: int, rounded_down: bool = False) -> Fit:
-    """Return what computes the size that a model tests an image in.
+def fit_shortest_edge_below(short: int, longest: int) -> Fit:
+    """Return what computes the same with sizes rounded down; arguments as `fit_shortest_edge`."""
+    return lambda size_hw: shortest_edge_size_below(*size_hw, short, longest) if short else size_hw
+
+
+def fit_shortest_edge(short: int, longest: int) -> Fit:
+    """Return what computes the size that detectron2 tests an image in.
 
     Args:
         short: Wanted length of the shorter edge, in pixels; 0 leaves images as they are.
         longest: Limit of the longer edge.
-        rounded_down: Round sizes down, not to the nearest pixel as detectron2 does.
     """
     if short <= 0:
         return as_it_is
-    if rounded_down:
-        return lambda size_hw: shortest_edge_size_below(*size_hw, short, longest)
     return lambda size_hw: shortest_edge_size(size_hw, short, longest)
 
 

@@ -8,7 +8,7 @@ import torch
 from d2seg.class_names import class_names
 from d2seg.framework import CfgNode, DefaultPredictor, FlopCountAnalysis, Instances
 from d2seg.predict.backend import on_cpu, usable_device
-from d2seg.predict.images import NetworkInput, SizeHW, fit_shortest_edge
+from d2seg.predict.images import NetworkInput, SizeHW, fit_shortest_edge, fit_shortest_edge_below
 from d2seg.predict.masks import ImageMasks
 from d2seg.predict.prediction import Prediction, from_network
 
@@ -36,9 +36,8 @@ class ModelBackend:
         self.class_names = tuple(class_names(own))
         self.input_order: str = own.INPUT.FORMAT
         self.interpolate = own.INPUT.get("RESIZE_TEST") == "interpolate"
-        self.fit = fit_shortest_edge(
-            own.INPUT.MIN_SIZE_TEST, own.INPUT.MAX_SIZE_TEST, self.interpolate
-        )
+        fit = fit_shortest_edge_below if self.interpolate else fit_shortest_edge
+        self.fit = fit(own.INPUT.MIN_SIZE_TEST, own.INPUT.MAX_SIZE_TEST)
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
         """See :class:`d2seg.predict.backend.Backend`."""
