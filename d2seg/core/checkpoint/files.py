@@ -62,11 +62,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
     checkpoint = readers.get(Path(path).suffix, _read_torch)(path)
     if not isinstance(checkpoint["model"], dict):
         raise ValueError(f"Checkpoint '{path}' holds no dict of names to tensors under 'model'.")
-    strange = [name for name, value in checkpoint["model"].items() if not _is_numeric(value)]
+    strange = [name for name, value in checkpoint["model"].items() if not _is_entry(name, value)]
     if strange:
         raise ValueError(
             f"Checkpoint '{path}' holds no state dict of a model: {len(strange)} of its "
-            f"{len(checkpoint['model'])} entries are not tensors, such as {strange[0]!r}."
+            f"{len(checkpoint['model'])} entries are not tensors, such as {strange[0]!r:.100}."
         )
     return checkpoint
 
@@ -120,10 +120,10 @@ def _with_model(loaded: Any, path: str) -> dict[str, Any]:
     return dict(loaded) if "model" in loaded else {"model": loaded}
 
 
-def _is_numeric(value: Any) -> bool:
+def _is_entry(name: Any, value: Any) -> bool:
     if isinstance(value, np.ndarray):
-        return value.dtype.kind in "biufc"
-    return isinstance(value, torch.Tensor)
+        return isinstance(name, str) and value.dtype.kind in "biufc"
+    return isinstance(name, str) and isinstance(value, torch.Tensor)
 
 
 def _unreadable(path: str, error: Exception) -> ValueError:

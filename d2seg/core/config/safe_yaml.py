@@ -43,7 +43,7 @@ class ConfigLoader(PlainLoader):
 
     def refuse(self, node: yaml.Node) -> NoReturn:
         """Raise an error that names the tag of ``node``."""
-        tag = node.tag.replace("tag:yaml.org,2002:", "!!")
+        tag = node.tag.replace("tag:yaml.org,2002:", "!!")[:100]
         raise RefusedTextError(
             f"has the tag '{tag}' at line {node.start_mark.line + 1}, which could run code or "
             "means nothing in a config; write the plain value instead"
@@ -91,7 +91,7 @@ def load_config_tree(
     for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or not base:
             raise ValueError(
-                f"{BASE_KEY} of config file '{filename}' must name a file, found {base!r}."
+                f"{BASE_KEY} of config file '{filename}' must name a file, found {base!r:.100}."
             )
         base_name = _resolve_base(base, filename)
         base_tree = load_config_tree(base_name, open_file, (*included_by, filename), numbers)

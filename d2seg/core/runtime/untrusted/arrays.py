@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from d2seg.core.runtime.untrusted.parts import Names, OversizedError, Unfinished, as_key
+from d2seg.core.runtime.untrusted.parts import Names, OversizedError, Unfinished, amount, as_key
 from d2seg.core.runtime.untrusted.pickles import read_pickle
 
 _TYPES = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,9}|O[48]")
@@ -74,7 +74,8 @@ def _make_array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
     buffer = bytearray(_as_bytes(data))
     if len(buffer) != count * dtype.itemsize:
         raise OversizedError(
-            f"has an array of {count:,} numbers of {dtype.itemsize} bytes in {len(buffer):,} bytes"
+            f"has an array of {amount(count)} numbers of {dtype.itemsize} bytes in "
+            f"{len(buffer):,} bytes"
         )
     array: np.ndarray = np.ndarray(shape, dtype, buffer=buffer, order=order)
     return array.astype(dtype.newbyteorder("="), copy=False)
@@ -82,7 +83,7 @@ def _make_array(data: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray:
 
 def _make_object_array(items: Any, count: int) -> np.ndarray:
     if type(items) is not list or len(items) != count:
-        raise OversizedError(f"has an array of {count:,} objects that are not there")
+        raise OversizedError(f"has an array of {amount(count)} objects that are not there")
     array = np.empty(count, dtype=object)
     for index, item in enumerate(items):
         array[index] = item

@@ -74,11 +74,16 @@ def as_key(value: Any) -> Any:
     return value
 
 
+def amount(number: int) -> str:
+    """Write a number that a file has made up."""
+    return f"{number:,}" if number < 10**15 else "more than 10**15"
+
+
 def explain(error: Exception) -> str:
     """Say why a file is not read, as what comes after "it"."""
     if isinstance(error, RefusedError):
         return (
-            f"refers to '{error.name:.200}', and only tensors, arrays, numbers, texts and plain "
+            f"refers to {error.name[:200]!r}, and only tensors, arrays, numbers, texts and plain "
             "containers are read"
         )
     if isinstance(error, OversizedError):

@@ -5,7 +5,7 @@ from collections import Counter
 from typing import Any, NamedTuple
 
 from d2seg.core.runtime.untrusted.arrays import PLAIN_NAMES, make_ordered_dict
-from d2seg.core.runtime.untrusted.parts import Names, OversizedError, Unfinished, as_key
+from d2seg.core.runtime.untrusted.parts import Names, OversizedError, Unfinished, amount, as_key
 
 _ITEM_SIZES = {
     "Bool": 1,
@@ -92,7 +92,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any)
         count *= size
     if count and max(count, _whole(offset) + last + 1) > storage.num_items:
         raise OversizedError(
-            f"has a tensor of {count:,} numbers in a storage of {storage.num_items:,}"
+            f"has a tensor of {amount(count)} numbers in a storage of {storage.num_items:,}"
         )
     return _Tensor(tuple(sizes))
 

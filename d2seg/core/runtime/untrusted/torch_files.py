@@ -11,6 +11,7 @@ import os
 import pickle
 import struct
 import tarfile
+import warnings
 import zipfile
 from contextlib import AbstractContextManager, nullcontext
 from typing import IO, Any
@@ -18,7 +19,7 @@ from typing import IO, Any
 import numpy as np
 import torch
 
-from d2seg.core.runtime.untrusted.parts import OversizedError, RefusedError
+from d2seg.core.runtime.untrusted.parts import OversizedError, RefusedError, amount
 from d2seg.core.runtime.untrusted.pickles import read_pickle
 from d2seg.core.runtime.untrusted.tensors import TORCH_NAMES, Storage, Storages
 
@@ -46,7 +47,8 @@ def load_torch(path: str | os.PathLike[str], *, mapped: bool = False) -> Any:
         with open(path, "rb") as file:
             is_zip = file.read(4) == _ZIP_START
             pickled = _check_zip(file) if is_zip else _check_old(file)
-        with _allowed(pickled):
+        with _allowed(pickled), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
     except pickle.UnpicklingError:
         raise
@@ -68,7 +70,7 @@ def _check_zip(file: IO[bytes]) -> bytes:
         held = parts[f"data/{storage.key}"].file_size
         if storage.num_items * storage.item_size != held:
             raise OversizedError(
-                f"promises {storage.num_items * storage.item_size:,} bytes of the storage "
+                f"promises {amount(storage.num_items * storage.item_size)} bytes of the storage "
                 f"'{storage.key[:40]}' and holds {held:,}"
             )
     return pickled
@@ -87,7 +89,7 @@ def _check_parts(entries: list[zipfile.ZipInfo], length: int) -> dict[str, zipfi
             raise OversizedError(f"has a compressed part, '{name[:40]}', which torch never writes")
     total = sum(entry.file_size for entry in entries)
     if total > length:
-        raise OversizedError(f"promises {total:,} bytes in {length:,}")
+        raise OversizedError(f"promises {amount(total)} bytes in {length:,}")
     return parts
 
 
@@ -115,8 +117,8 @@ def _skip_storage(content: mmap.mmap, storage: Storage) -> None:
     num_bytes = storage.num_items * storage.item_size
     if count != storage.num_items or num_bytes > len(content) - start:
         raise OversizedError(
-            f"promises {num_bytes:,} bytes of the storage '{storage.key[:40]}' and holds at most "
-            f"{len(content) - start:,}"
+            f"promises {amount(num_bytes)} bytes of the storage '{storage.key[:40]}' and holds at "
+            f"most {len(content) - start:,}"
         )
     content.seek(start + num_bytes)
 
