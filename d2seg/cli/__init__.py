@@ -21,6 +21,7 @@ COMMANDS = {
     "check-data": "read a data set in COCO's format and say what is wrong with it",
     "train": "train a model, and evaluate it",
     "predict": "find objects in images, videos or a camera, and show or write them",
+    "evaluate": "measure on annotated images what models are worth, and compare them",
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
     "convert": "move weights between detectron2, torchvision and other toolboxes",

@@ -30,11 +30,12 @@ def add_unsafe(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_model(parser: argparse.ArgumentParser) -> None:
+def add_model(parser: argparse.ArgumentParser, *, several: bool = False) -> None:
     """Declare what makes a predictor, and ``--unsafe``; :func:`model_options` reads it."""
     parser.add_argument(
         *("--model", "--config-file"),
         dest="model",
+        nargs="+" if several else None,
         metavar="FILE",
         help="config, model zoo name or exported file (default: the shipped model)",
     )
@@ -75,8 +76,13 @@ def add_resizing(parser: argparse.ArgumentParser) -> None:
         )
 
 
-def model_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return keyword arguments of :class:`d2seg.predict.Predictor`, its source among them."""
+def model_options(args: argparse.Namespace, model: str | None) -> dict[str, Any]:
+    """Return keyword arguments of :class:`d2seg.predict.Predictor`, its source among them.
+
+    Args:
+        args: With what :func:`add_model` and :func:`add_resizing` declare.
+        model: The source; None for the shipped one.
+    """
     from d2seg.assets import DEMO_CONFIG_FILE
     from d2seg.predict import fit_shortest_edge, fit_window, stretch
 
@@ -84,7 +90,7 @@ def model_options(args: argparse.Namespace) -> dict[str, Any]:
     chosen = [fit(*getattr(args, name)) for name, fit in fits.items() if getattr(args, name)]
     mean = ["MODEL.PIXEL_MEAN", args.mean_pixel] if args.mean_pixel else []
     return {
-        "source": args.model or DEMO_CONFIG_FILE,
+        "source": model or DEMO_CONFIG_FILE,
         "weights": args.weights,
         "overrides": [*args.opts, *mean],
         "device": args.device,

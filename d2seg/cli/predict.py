@@ -156,7 +156,7 @@ def _load(args: argparse.Namespace) -> "Predictor":
     from d2seg.predict import Predictor
 
     return Predictor(
-        **model_options(args),
+        **model_options(args, args.model),
         score_threshold=args.prob_threshold,
         nms_threshold=args.nms_threshold,
         class_names=dataset_class_names(args.dataset) if args.dataset else None,

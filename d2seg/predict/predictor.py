@@ -247,6 +247,11 @@ def _batches(inputs: Iterable[NetworkInput], limit: int) -> Iterator[list[Networ
         yield batch
 
 
+def is_config(source: str | os.PathLike[str]) -> bool:
+    """Whether a source is a config, by its name; else it is an exported file."""
+    return Path(source).suffix.lower() in CONFIG_SUFFIXES
+
+
 def _open(source: Any, weights: str, overrides: list[Any], device: str | None) -> Backend:
     if isinstance(source, CfgNode):
         return _open_config(source.clone(), weights, overrides, device)
@@ -261,7 +266,7 @@ def _open(source: Any, weights: str, overrides: list[Any], device: str | None) -
         if weights or overrides:
             raise ValueError(f"'{path}' has its own weights and config; give no others.")
         return load_file(path, device or "cpu")
-    if suffix not in CONFIG_SUFFIXES:
+    if not is_config(path):
         raise ValueError(
             f"'{path}' is no kind of model file that is known; use {', '.join(LOADERS)}, or a "
             "config (.yaml)."
