@@ -53,6 +53,9 @@ setup(
         "executorch": ["executorch>=1.3"],
         # zarr 3 has no release for Python 3.10.
         "features": ["zarr>=3; python_version >= '3.11'", "pyarrow"],
+        "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"],
+        # A model becomes an OpenVINO file by way of ONNX.
+        "openvino": ["openvino>=2025.2", "nncf>=2.17", "onnx>=1.19", "onnxscript>=0.5"],
         "train": ["faster-coco-eval", "tensorboard"],
         "camera": ["opencv-python-headless"],
         "video": ["av>=14"],
@@ -64,7 +67,12 @@ setup(
             "hypothesis",
             "import-linter",
             "mypy",
+            "nncf",
             "omegaconf",
+            "onnx",
+            "onnxruntime",
+            "onnxscript",
+            "openvino",
             "pandas",
             "pyarrow",
             "pytest",

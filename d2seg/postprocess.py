@@ -6,8 +6,8 @@ Everything here works on plain tensors, without a config or a model::
     found = postprocess(outputs, to_hw=image.shape[-2:])
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -78,6 +78,62 @@ def postprocess(
         else:
             masks = paste_masks(detail[kept], boxes, size_hw, threshold)
     return Detections(boxes, classes[kept], scores[kept], masks, keypoints)
+
+
+def pad_images(images: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Put images of different sizes into one tensor, as files that take batches want them.
+
+    Args:
+        images: Each (3, H, W), of one type.
+
+    Returns:
+        (B, 3, H, W) of that type, each image at the top left, zeros beside it; and (B, 2) int64,
+        the height and width of each.
+
+    Raises:
+        ValueError: There is no image.
+    """
+    if not images:
+        raise ValueError("images is empty; a batch has at least one image.")
+    sizes = torch.tensor([tuple(image.shape[1:]) for image in images])
+    height, width = sizes.amax(dim=0).tolist()
+    batch = images[0].new_zeros([len(images), images[0].shape[0], height, width])
+    for row, image in zip(batch, images, strict=True):
+        row[:, : image.shape[1], : image.shape[2]] = image
+    return batch, sizes
+
+
+def slice_batch(outputs: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Cut the outputs of a file that takes batches into what was found in each image.
+
+    Args:
+        outputs: By name, arrays or tensors: ``detections_per_batch`` (B, 1), and any number of
+            others (B, K, ...), such as ``boxes``, ``labels``, ``scores`` and ``masks``, whose rows
+            beyond the number of detections are padding.
+
+    Returns:
+        For each image the others by name, cut to its detections: (N, ...).
+
+    Raises:
+        ValueError: There is no ``detections_per_batch``, or another output has too few rows.
+    """
+    if "detections_per_batch" not in outputs:
+        raise ValueError(
+            "outputs must have 'detections_per_batch', but has "
+            f"{', '.join(outputs) or 'nothing'}; only files exported with --batched have it."
+        )
+    counts = [int(count) for count in outputs["detections_per_batch"].reshape(-1)]
+    others = {name: value for name, value in outputs.items() if name != "detections_per_batch"}
+    for name, value in others.items():
+        if value.shape[0] != len(counts) or value.shape[1] < max(counts, default=0):
+            raise ValueError(
+                f"'{name}' has the shape {tuple(value.shape)}, which does not hold the "
+                f"{counts} detections of the images."
+            )
+    return [
+        {name: value[index, :count] for name, value in others.items()}
+        for index, count in enumerate(counts)
+    ]
 
 
 def _rescale_keypoints(points: Tensor, from_hw: Sequence[int], to_hw: Sequence[int]) -> Tensor:

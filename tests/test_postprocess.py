@@ -1,5 +1,7 @@
 """Helpers for users of exported files, on sizes where height and width cannot be confused."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -11,11 +13,13 @@ from d2seg.framework import get_cfg
 from d2seg.images import prepare_image
 from d2seg.postprocess import (
     FileOutputs,
+    pad_images,
     paste_masks,
     postprocess,
     rescale_boxes,
     resize_shortest_edge,
     shortest_edge_size,
+    slice_batch,
 )
 
 
@@ -195,3 +199,32 @@ def test_masks_of_the_image_are_kept_or_resized() -> None:
     none = postprocess((*nothing, outputs[-1]), to_hw=(40, 90)).masks
     assert none is not None
     assert none.shape == (0, 40, 90)
+
+
+def test_images_are_padded_at_the_bottom_and_the_right() -> None:
+    images = [torch.ones(3, 4, 9), torch.full((3, 6, 2), 7.0)]
+    batch, sizes = pad_images(images)
+    assert batch.shape == (2, 3, 6, 9)
+    assert sizes.tolist() == [[4, 9], [6, 2]]
+    assert torch.equal(batch[0, :, :4, :9], images[0])
+    assert torch.equal(batch[1, :, :6, :2], images[1])
+    assert batch.sum() == images[0].sum() + images[1].sum()
+    with pytest.raises(ValueError, match="images is empty; a batch has at least one image"):
+        pad_images([])
+
+
+@pytest.mark.parametrize("make", [torch.tensor, np.array])
+def test_batches_are_cut_into_what_each_image_has(make: Any) -> None:
+    outputs = {
+        "detections_per_batch": make([[2], [0]]),
+        "boxes": make(torch.arange(24.0).reshape(2, 3, 4).tolist()),
+        "labels": make([[5, 6, 0], [0, 0, 0]]),
+    }
+    first, second = slice_batch(outputs)
+    assert first["labels"].tolist() == [5, 6]
+    assert first["boxes"].tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert second["boxes"].shape == (0, 4)
+    with pytest.raises(ValueError, match="must have 'detections_per_batch', but has boxes, labels"):
+        slice_batch({name: value for name, value in outputs.items() if name[0] != "d"})
+    with pytest.raises(ValueError, match=r"'labels' has the shape \(2, 1\), which does not hold"):
+        slice_batch({**outputs, "labels": make([[5], [0]])})

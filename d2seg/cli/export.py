@@ -25,6 +25,17 @@ what comes:
   many of the detections exist. d2seg.export.executorch.load_pte does the resizing and the cutting.
   Needs pip install "d2seg[executorch]" and takes minutes. Not for keypoints and RetinaNet.
 
+  --format onnx writes DIR/model.onnx, opset 18, standard operators only. Names and shapes are those
+  of a ptl. With --batched the images (B, 3, H, W), padded at the bottom and the right, and their
+  sizes (B, 2) go in; detections_per_batch (B, 1), boxes (B, K, 4), labels (B, K), scores (B, K)
+  and masks (B, K, 1, 28, 28) come out, K as of --max-detections, zeros after the last detection;
+  d2seg.postprocess.slice_batch cuts them. --names segmentoly has the inputs and outputs of that
+  toolbox. Needs pip install "d2seg[onnx]".
+
+  --format openvino writes DIR/model.xml and DIR/model.bin, with the same options. --weights half
+  stores float16; int8 computes in int8 too and needs --calibration. Needs
+  pip install "d2seg[openvino]".
+
   Faster, Mask, Keypoint and Cascade R-CNN on FPN, C4 and DC5, and RetinaNet can be exported.
 
   The file is loaded again in its own runtime and compared with the model; one that finds other
@@ -35,12 +46,21 @@ example:
 """
 
 
+RUNTIMES = {
+    "ptl": "the lite interpreter",
+    "pte": "ExecuTorch",
+    "onnx": "onnxruntime",
+    "openvino": "OpenVINO",
+}
+"""In what a file of each format was verified."""
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``d2seg export``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add_config_file(parser)
-    parser.add_argument("--format", default="ptl", choices=["ptl", "pte"], help="kind of file")
+    parser.add_argument("--format", default="ptl", choices=list(RUNTIMES), help="kind of file")
     parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
     parser.add_argument(
         "--ops",
@@ -99,6 +119,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "the edge INPUT.MIN_SIZE_TEST)",
     )
     parser.add_argument(
+        "--batched",
+        action="store_true",
+        help="of an onnx or openvino: take several images of different sizes together",
+    )
+    parser.add_argument(
+        "--names",
+        choices=["d2seg", "segmentoly"],
+        default="d2seg",
+        help="of an onnx or openvino: whose names and shapes inputs and outputs have "
+        "(default: d2seg)",
+    )
+    parser.add_argument(
+        "--calibration",
+        nargs="+",
+        metavar="PATH",
+        help="of an openvino with --weights int8: images, folders, glob patterns to measure the "
+        "ranges of numbers on",
+    )
+    parser.add_argument(
         "--images",
         nargs="+",
         metavar="PATH",
@@ -131,14 +170,15 @@ def run(args: argparse.Namespace) -> int:
         raise
     path = args.output / FILE_NAMES[args.format]
     description = read_description(path)
-    runtime = "ExecuTorch" if args.format == "pte" else "the lite interpreter"
     print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, {_operators(path, description)}")
     print(
         f"input: {description.input_order}, raw values 0..255; weights: {description.weights}, "
         f"{_preparation(description, options['optimize'])}"
     )
     print(f"output: {', '.join(output.name for output in description.outputs)}")
-    print(f"the file in {runtime} against the model, largest differences of each image:")
+    print(
+        f"the file in {RUNTIMES[args.format]} against the model, largest differences of each image:"
+    )
     print(report.table())
     if report.found_nothing:
         print(
@@ -175,7 +215,25 @@ def read_options(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
         "weights": args.weights or keys.WEIGHTS,
         "canvas_hw": tuple(args.input_size) if args.input_size else None,
         "optimize": keys.OPTIMIZE if args.optimize is None else args.optimize,
+        "layout": _layout(args),
+        "calibration": args.calibration,
     }
+
+
+def _layout(args: argparse.Namespace) -> str:
+    """Choose the inputs and outputs of the file.
+
+    Raises:
+        ValueError: Options do not go together.
+    """
+    if args.ops and args.format not in ("ptl", "pte"):
+        raise ValueError(
+            f"--ops is for --format ptl; a file of format {args.format} has that format's own "
+            "operators."
+        )
+    if args.batched and args.names == "segmentoly":
+        raise ValueError("--names segmentoly has one image (im_data); leave --batched out.")
+    return "batched" if args.batched else {"d2seg": "single"}.get(args.names, args.names)
 
 
 def _operators(path: Path, description: "ModelDescription") -> str:
@@ -183,6 +241,13 @@ def _operators(path: Path, description: "ModelDescription") -> str:
     if description.format == "pte":
         size = " x ".join(map(str, description.inputs[0].shape[1:]))
         return f"images letterboxed to {size}, at most {description.max_detections} detections"
+    if description.format == "openvino":
+        weights = path.with_suffix(".bin")
+        return f"with {weights.name} of {weights.stat().st_size / 1e6:.1f} MB"
+    if description.format == "onnx":
+        from d2seg.export.onnx.file import count_operators
+
+        return f"{len(count_operators(path))} kinds of standard operators, opset 18"
     from d2seg.export import inspect_file
 
     facts = inspect_file(path)
@@ -197,6 +262,8 @@ def _preparation(description: "ModelDescription", wanted: bool) -> str:
         return "prepacked for XNNPACK: does not load into torch 2.13 or newer"
     if description.format == "pte":
         return "run by XNNPACK"
+    if description.format in ("onnx", "openvino"):
+        return "for any processor"
     if wanted:
         return "not optimised for a processor, because this torch has no XNNPACK"
     return "not optimised for a processor"

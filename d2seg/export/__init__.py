@@ -14,12 +14,23 @@ from d2seg.export.description import (
     describe,
     read_description,
 )
-from d2seg.export.images import SHIPPED_IMAGES, predictor_resize, verification_images
+from d2seg.export.images import (
+    SHIPPED_IMAGES,
+    load_images,
+    predictor_resize,
+    verification_images,
+)
 from d2seg.export.limits import limit_config, limit_model
+from d2seg.export.options import (
+    FILE_NAMES,
+    check_calibration,
+    check_layout,
+    check_options,
+)
 from d2seg.export.parity import ParityError, ParityReport, compare_file
 from d2seg.export.torchscript import has_xnnpack, inspect_file, load_lite, save_torchscript
 from d2seg.export.verify import verify_file
-from d2seg.export.weights import check_weights, reduce_weights
+from d2seg.export.weights import reduce_weights
 from d2seg.framework import CfgNode
 
 __all__ = [
@@ -32,9 +43,6 @@ __all__ = [
     "inspect_file",
     "read_description",
 ]
-
-FILE_NAMES = {"ptl": "mobile_optimized.ptl", "pte": "mobile.pte"}
-"""The formats, and the usual name of a file of each."""
 
 
 def export_model(
@@ -53,6 +61,8 @@ def export_model(
     weights: str = "fp32",
     optimize: bool = False,
     canvas_hw: tuple[int, int] | None = None,
+    layout: str = "single",
+    calibration: Sequence[str | Path] | None = None,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
 
@@ -68,7 +78,8 @@ def export_model(
         output_dir: Folder of the file, made if it does not exist.
         format: ``ptl``, written to ``mobile_optimized.ptl``; or ``pte``, written to ``mobile.pte``
             for ExecuTorch, which takes images of one size and returns a fixed number of detections
-            with a count, see :class:`d2seg.export.static.deployable.StaticRCNN`.
+            with a count, see :class:`d2seg.export.static.deployable.StaticRCNN`; or ``onnx``,
+            written to ``model.onnx``; or ``openvino``, written to ``model.xml`` and ``model.bin``.
         aten_only: Use no torchvision operator, which stock phone runtimes do not have.
         input_order: Order of the channels the file takes, ``RGB`` or ``BGR``; by default
             ``INPUT.FORMAT``.
@@ -86,6 +97,11 @@ def export_model(
             phones, and in torch before 2.13. A torch without it writes the portable file.
         canvas_hw: Height and width of the input of a ``pte``; by default a square with the edge
             ``INPUT.MIN_SIZE_TEST``.
+        layout: Of an ``onnx`` or ``openvino``: ``single`` takes one image and has the outputs
+            above; ``batched`` takes several and returns lists of one length, filled up with zeros,
+            see :func:`d2seg.postprocess.slice_batch`; ``segmentoly`` has the names of that toolbox.
+        calibration: Files, folders or patterns of images such as the file will see; an ``openvino``
+            with ``int8`` computes in int8 too, by the ranges of numbers that occur on these.
 
     Returns:
         How the file compares with the model, image by image.
@@ -97,6 +113,8 @@ def export_model(
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
     check_options(format, weights, optimize)
+    check_layout(format, layout, resize_inside, full_masks, canvas_hw)
+    check_calibration(format, weights, calibration)
     target = _target(output_dir, format)
     order = input_order or cfg.INPUT.FORMAT
     cfg = limit_config(cfg, score_threshold, max_detections)
@@ -126,6 +144,15 @@ def export_model(
 
         samples = verification_images(cfg, images or [SHIPPED_IMAGES])
         return export_pte(eager, deployable, description, target, tensors, samples, canvas_hw)
+    if format == "onnx":
+        from d2seg.export.onnx.export import export_onnx
+
+        return export_onnx(eager, deployable, description, target, tensors, layout)
+    if format == "openvino":
+        from d2seg.export.openvino.export import export_openvino
+
+        samples = load_images(cfg, calibration) if calibration else []
+        return export_openvino(eager, deployable, description, target, tensors, layout, samples)
     stored = reduce_weights(deployable, weights)
     flip = needs_flip(eager, order)
     compare = partial(
@@ -141,27 +168,6 @@ def export_model(
         save_torchscript(stored, path, {DESCRIPTION_NAME: description.to_json()}, optimize)
         report = verify_file(compare, deployable, stored, load_lite(path), inputs, weights)
     return report
-
-
-def check_options(format: str, weights: str, optimize: bool) -> None:
-    """Refuse options of an export that do not exist or do not go together.
-
-    Raises:
-        ValueError: Says which.
-    """
-    if format not in FILE_NAMES:
-        raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
-    check_weights(weights)
-    if format == "pte" and weights == "half":
-        raise ValueError(
-            "a file of format 'pte' stores its weights as 'fp32' or 'int8', not 'half'."
-        )
-    if optimize and format != "ptl":
-        raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
-    if optimize and weights != "fp32":
-        raise ValueError(
-            f"optimize prepacks float32 weights, but weights is '{weights}'; choose one of the two."
-        )
 
 
 def _target(output_dir: str | os.PathLike[str], format: str) -> Path:

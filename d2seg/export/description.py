@@ -29,7 +29,8 @@ class ModelDescription:
 
     Attributes:
         format: Kind of the file, such as ``ptl``.
-        operators: ``aten`` or ``torchvision``: whose operators a runtime must have.
+        operators: ``aten``, ``torchvision``, ``executorch`` or ``onnx``: whose operators a runtime
+            must have.
         class_names: Names in the order of the class indices.
         input_order: Order of the channels, ``RGB`` or ``BGR``.
         value_range: Lowest and highest value of the input; normalisation is in the file.
@@ -179,7 +180,16 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
         FileNotFoundError: There is no such file.
         ValueError: It has no description.
     """
-    if Path(path).suffix.lower() == ".pte":
+    suffix = Path(path).suffix.lower()
+    if suffix == ".onnx":
+        from d2seg.export.onnx.file import read_onnx_description
+
+        return read_onnx_description(path)
+    if suffix == ".xml":
+        from d2seg.export.openvino.file import read_openvino_description
+
+        return read_openvino_description(path)
+    if suffix == ".pte":
         from d2seg.export.executorch import read_pte_description
 
         return read_pte_description(path)

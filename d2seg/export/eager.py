@@ -60,16 +60,41 @@ def detect_eagerly(
     Returns:
         Detections in pixels of ``image``; boxes with nothing within it are left out.
     """
-    height, width = image.shape[1:]
-    inputs: dict[str, Any] = {"image": image if prepare is None else prepare(image)}
+    return detect_batch_eagerly(model, [image], prepare, full_masks)[0]
+
+
+def detect_batch_eagerly(
+    model: Any,
+    images: Sequence[Tensor],
+    prepare: Prepare | None = None,
+    full_masks: bool = False,
+) -> list[Detections]:
+    """Run a model on several images together, which pads the smaller ones.
+
+    Args:
+        model: See :func:`detect_eagerly`.
+        images: See there.
+        prepare: See there.
+        full_masks: See there.
+
+    Returns:
+        The detections of each image.
+    """
+    inputs = [{"image": image if prepare is None else prepare(image)} for image in images]
+    sizes = [(image.shape[1], image.shape[2]) for image in images]
     with torch.inference_mode():
         if full_masks or not _has_masks(model):
-            inputs |= {"height": height, "width": width}
-            found = model([inputs])[0]["instances"].to("cpu")
-            return _collect(found)
-        found = model.inference([inputs], do_postprocess=False)[0].to("cpu")
-    network_hw = (inputs["image"].shape[1], inputs["image"].shape[2])
-    return _rescale(_collect(found), network_hw, (height, width))
+            sized = [
+                one | {"height": height, "width": width}
+                for one, (height, width) in zip(inputs, sizes, strict=True)
+            ]
+            return [_collect(found["instances"].to("cpu")) for found in model(sized)]
+        found = model.inference(inputs, do_postprocess=False)
+    networks = [(one["image"].shape[1], one["image"].shape[2]) for one in inputs]
+    return [
+        _rescale(_collect(one.to("cpu")), network_hw, size_hw)
+        for one, network_hw, size_hw in zip(found, networks, sizes, strict=True)
+    ]
 
 
 def _has_masks(model: Any) -> bool:

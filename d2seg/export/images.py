@@ -49,6 +49,22 @@ def verification_images(
     return [*images, _other_size(first), _huge(first), _tiny(first), _blank_like(first)]
 
 
+def load_images(cfg: CfgNode, inputs: Sequence[str | Path]) -> list[Tensor]:
+    """Prepare images as the model's predictor does.
+
+    Args:
+        cfg: Gives the order of the channels and the size for testing.
+        inputs: Images, folders or patterns.
+
+    Returns:
+        Each (3, H, W) float, whole grey values 0..255 in ``cfg.INPUT.FORMAT`` order.
+
+    Raises:
+        FileNotFoundError, ValueError: An input does not exist or is not an image.
+    """
+    return [_load(path, cfg, resized=True) for path in find_images(inputs)]
+
+
 def predictor_resize(cfg: CfgNode) -> Prepare:
     """Return a function that resizes images as the predictor of a model does.
 

@@ -1,7 +1,7 @@
 """An exported file, run in its own runtime; all that is known of it is its own description."""
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -64,8 +64,16 @@ class FileBackend:
     def _run_one(self, one: NetworkInput) -> Prediction:
         values = self._run(one.tensor.to(self.device))
         outputs = {name: value.cpu() for name, value in zip(self._schemas, values, strict=True)}
+        return self._prediction(outputs, one)
+
+    def _prediction(self, outputs: Mapping[str, Tensor], one: NetworkInput) -> Prediction:
+        """Wrap outputs by name: boxes, classes, scores, and masks and keypoints if there are any.
+
+        Masks (N, H, W) or (N, 1, H, W) in the size of the input are told by their schema.
+        """
         masks = outputs.get("masks")
-        pasted = masks is not None and isinstance(self._schemas["masks"].shape[-1], str)
+        schema = self._schemas.get("masks")  # files with other names have none of that kind
+        pasted = masks is not None and schema is not None and isinstance(schema.shape[-1], str)
         found = Prediction(
             boxes=outputs["boxes"],
             scores=outputs["scores"],
@@ -90,8 +98,9 @@ def load_file(path: Path, device: str) -> FileBackend:
     """Load an exported file, by its suffix.
 
     Args:
-        path: A ``.ptl``, ``.ts`` or ``.pte`` that d2seg exported.
-        device: For ``.ts``; the other runtimes compute on the CPU.
+        path: A ``.ptl``, ``.ts``, ``.pte``, ``.onnx`` or ``.xml`` that d2seg exported.
+        device: For ``.ts``, for ``.onnx`` (``cuda``), and for ``.xml`` (OpenVINO's names); the
+            other runtimes compute on the CPU.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -106,7 +115,7 @@ def load_file(path: Path, device: str) -> FileBackend:
 def _load_ptl(path: Path, device: str) -> FileBackend:
     description = read_description(path)
     run = _load(load_lite, path)
-    return FileBackend(run, description, _cpu_only(path, device), _fit_outside(description))
+    return FileBackend(run, description, _cpu_only(path, device), fit_outside(description))
 
 
 def _load_ts(path: Path, device: str) -> FileBackend:
@@ -119,7 +128,7 @@ def _load_ts(path: Path, device: str) -> FileBackend:
             module: Any = torch.jit.load(name, map_location=place)
         return _without_gradients(module)
 
-    return FileBackend(_load(load, path), description, place, _fit_outside(description))
+    return FileBackend(_load(load, path), description, place, fit_outside(description))
 
 
 def _load_pte(path: Path, device: str) -> FileBackend:
@@ -134,15 +143,27 @@ def _load_pte(path: Path, device: str) -> FileBackend:
     return FileBackend(loaded, loaded.description, _cpu_only(path, device), fit, canvas_hw)
 
 
+def _load_onnx(path: Path, device: str) -> FileBackend:
+    backend: FileBackend = import_module("d2seg.predict.graph_backend").load_onnx(path, device)
+    return backend
+
+
+def _load_xml(path: Path, device: str) -> FileBackend:
+    backend: FileBackend = import_module("d2seg.predict.graph_backend").load_openvino(path, device)
+    return backend
+
+
 LOADERS: dict[str, Callable[[Path, str], FileBackend]] = {
     ".ptl": _load_ptl,
     ".ts": _load_ts,
     ".pte": _load_pte,
+    ".onnx": _load_onnx,
+    ".xml": _load_xml,
 }
 """What loads a file of each suffix."""
 
 
-def _fit_outside(description: ModelDescription) -> Fit:
+def fit_outside(description: ModelDescription) -> Fit:
     """Return what resizes images for a file that takes any size; it may do so itself."""
     if description.resize_inside:
         return as_it_is

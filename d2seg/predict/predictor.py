@@ -48,8 +48,8 @@ class Predictor:
     image as it was given.
 
     Args:
-        source: An exported file (``.ptl``, ``.ts``, ``.pte``); or a config: a file, the name of a
-            published one, or a ``CfgNode``.
+        source: An exported file (``.ptl``, ``.ts``, ``.pte``, ``.onnx``, ``.xml``); or a config: a
+            file, the name of a published one, or a ``CfgNode``.
         weights: The checkpoint of a config; by default that of ``MODEL.WEIGHTS``.
         overrides: Keys and values in turn that go over the config.
         device: Where to compute, such as ``cuda``; by default ``MODEL.DEVICE`` of a config, and the
@@ -69,7 +69,7 @@ class Predictor:
         tile_overlap: The share of a tile that it has in common with the next one.
         batch_size: How many images of one size, after resizing, go through a model together;
             images of different sizes never do, because padding would change what is found. Files
-            take one image at a time.
+            take one image at a time, unless they were exported with ``--batched``.
 
     Raises:
         FileNotFoundError: There is no such file, or no weights.

@@ -98,8 +98,8 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_unknown_format_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="format is 'onnx'; use one of ptl"):
-        export_model(thin_model(), thin_config(), tmp_path, format="onnx")
+    with pytest.raises(ValueError, match="format is 'tflite'; use one of ptl, pte, onnx, openvino"):
+        export_model(thin_model(), thin_config(), tmp_path, format="tflite")
     assert list(tmp_path.iterdir()) == []
 
 

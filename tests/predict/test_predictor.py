@@ -286,7 +286,12 @@ def test_the_package_offers_it_lazily() -> None:
 @pytest.mark.parametrize(
     ("source", "options", "error", "message"),
     [
-        ("model.onnx", {}, ValueError, "no kind of model file that is known; use .ptl, .ts, .pte"),
+        (
+            "model.tflite",
+            {},
+            ValueError,
+            "no kind of model file that is known; use .ptl, .ts, .pte",
+        ),
         ("nowhere.ptl", {}, FileNotFoundError, "No model file at 'nowhere.ptl'"),
         ("nowhere.yaml", {}, FileNotFoundError, "'nowhere.yaml' is neither a file nor a published"),
         (7, {}, TypeError, "takes a file, the name of a config or a CfgNode, not a int"),

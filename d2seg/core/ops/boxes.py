@@ -36,14 +36,14 @@ def nonempty(boxes: Tensor, threshold: float = 0.0) -> Tensor:
     """Tell which boxes are wider and higher than ``threshold`` pixels.
 
     Args:
-        boxes: (N, 4) float, XYXY absolute pixels.
+        boxes: (..., 4) float, XYXY absolute pixels.
         threshold: Width and height must both exceed this.
 
     Returns:
-        (N,) bool.
+        (...) bool.
     """
-    width = boxes[:, 2] - boxes[:, 0]
-    height = boxes[:, 3] - boxes[:, 1]
+    width = boxes[..., 2] - boxes[..., 0]
+    height = boxes[..., 3] - boxes[..., 1]
     return (width > threshold) & (height > threshold)
 
 

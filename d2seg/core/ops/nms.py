@@ -57,6 +57,27 @@ def batched_nms(
     return survivors[_rank(scores[survivors])]
 
 
+def keep_best(boxes: Tensor, scores: Tensor, iou_threshold: float, lowest: float) -> Tensor:
+    """Run :func:`nms` for each list of scores, and say which boxes are kept instead of naming them.
+
+    Args:
+        boxes: (G, N, 4) float, XYXY absolute pixels.
+        scores: (G, C, N) float; C lists of scores for the same boxes, such as those of C classes.
+        iou_threshold: See :func:`nms`.
+        lowest: Boxes take part in a list where they score above this.
+
+    Returns:
+        (G, C, N) bool.
+    """
+    kept = torch.zeros_like(scores, dtype=torch.bool)
+    for group in range(scores.shape[0]):
+        for column in range(scores.shape[1]):
+            members = torch.nonzero(scores[group, column] > lowest)[:, 0]
+            ranked = scores[group, column, members]
+            kept[group, column, members[nms(boxes[group, members], ranked, iou_threshold)]] = True
+    return kept
+
+
 def _greedy_nms(
     boxes: Tensor, scores: Tensor, iou_threshold: float, block_size: int = 256
 ) -> Tensor:

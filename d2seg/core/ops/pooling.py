@@ -86,4 +86,9 @@ def pool_multilevel(
                 feature, rois[index], output_hw, scales[level], sampling_ratio, aligned, aten_only
             )
         )
-    return torch.cat(pooled)[torch.argsort(torch.cat(members))]
+    index = torch.cat(members)
+    # Where each box went: of the shape of the boxes, by which exporters know how many come out.
+    places = torch.zeros_like(levels).scatter(
+        0, index, torch.arange(index.shape[0], device=index.device)
+    )
+    return torch.cat(pooled)[places]

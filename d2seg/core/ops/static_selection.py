@@ -31,8 +31,8 @@ def clip_to_limits(boxes: Tensor, limits: Tensor) -> Tensor:
 
 
 def finite_rows(values: Tensor) -> Tensor:
-    """Tell which rows of (N, C) have neither an Inf nor a NaN: (N,) bool."""
-    return values.abs().amax(dim=1) <= torch.finfo(values.dtype).max
+    """Tell which rows of (..., C) have neither an Inf nor a NaN: (...) bool."""
+    return values.abs().amax(dim=-1) <= torch.finfo(values.dtype).max
 
 
 def select_fixed_proposals(

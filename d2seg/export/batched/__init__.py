@@ -1,0 +1,1 @@
+"""Trained models for several images at once, with lists of one length: what ONNX files hold."""

@@ -1,0 +1,1 @@
+"""ONNX files: standard operators only, sizes and counts free, a description inside."""

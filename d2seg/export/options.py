@@ -1,0 +1,99 @@
+"""The formats of files, and which options go together."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from d2seg.export.weights import check_weights
+
+FILE_NAMES = {
+    "ptl": "mobile_optimized.ptl",
+    "pte": "mobile.pte",
+    "onnx": "model.onnx",
+    "openvino": "model.xml",
+}
+"""The formats, and the usual name of a file of each."""
+
+GRAPH_FORMATS = ("onnx", "openvino")
+"""Formats whose files may take batches."""
+
+LAYOUT_NAMES = ("single", "batched", "segmentoly")
+"""Inputs and outputs that their files may have, see :mod:`d2seg.export.batched.layouts`."""
+
+
+def check_options(format: str, weights: str, optimize: bool) -> None:
+    """Refuse options of an export that do not exist or do not go together.
+
+    Raises:
+        ValueError: Says which.
+    """
+    if format not in FILE_NAMES:
+        raise ValueError(f"format is '{format}'; use one of {', '.join(FILE_NAMES)}.")
+    check_weights(weights)
+    if format == "pte" and weights == "half":
+        raise ValueError(
+            "a file of format 'pte' stores its weights as 'fp32' or 'int8', not 'half'."
+        )
+    if format == "onnx" and weights != "fp32":
+        raise ValueError(f"a file of format 'onnx' stores its weights as 'fp32', not '{weights}'.")
+    if optimize and format != "ptl":
+        raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
+    if optimize and weights != "fp32":
+        raise ValueError(
+            f"optimize prepacks float32 weights, but weights is '{weights}'; choose one of the two."
+        )
+
+
+def check_layout(
+    format: str,
+    layout: str,
+    resize_inside: bool = False,
+    full_masks: bool = False,
+    canvas_hw: tuple[int, int] | None = None,
+) -> None:
+    """Refuse inputs and outputs that a format does not have.
+
+    Raises:
+        ValueError: Says which.
+    """
+    if layout not in LAYOUT_NAMES:
+        raise ValueError(f"layout is '{layout}'; use one of {', '.join(LAYOUT_NAMES)}.")
+    if format not in GRAPH_FORMATS:
+        if layout != "single":
+            raise ValueError(
+                f"layout is '{layout}', but a file of format '{format}' takes one image; use "
+                f"{' or '.join(GRAPH_FORMATS)}."
+            )
+        return
+    if resize_inside:
+        raise ValueError(
+            f"resize_inside is for files of format 'ptl'; a file of format '{format}' takes images "
+            "that are resized."
+        )
+    if canvas_hw is not None:
+        raise ValueError(
+            f"canvas_hw is for files of format 'pte'; a file of format '{format}' takes any size."
+        )
+    if full_masks and layout == "segmentoly":
+        raise ValueError(
+            "full_masks gives masks of the image, but layout 'segmentoly' has raw_masks of the "
+            "boxes; choose one of the two."
+        )
+
+
+def check_calibration(format: str, weights: str, calibration: Sequence[str | Path] | None) -> None:
+    """Refuse int8 for OpenVINO without images to measure on, and such images for anything else.
+
+    Raises:
+        ValueError: Says what to give.
+    """
+    wanted = format == "openvino" and weights == "int8"
+    if wanted and not calibration:
+        raise ValueError(
+            "weights 'int8' of format 'openvino' computes in int8 and needs calibration images: "
+            "give a folder of some hundred that are like those the file will see (--calibration)."
+        )
+    if calibration and not wanted:
+        raise ValueError(
+            f"calibration is for format 'openvino' with weights 'int8', not for '{format}' with "
+            f"'{weights}'."
+        )
