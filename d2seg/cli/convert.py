@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from d2seg.cli.arguments import add_unsafe
+
 EPILOG = """\
 The input is recognised by its names: detectron2 (.pth, .pkl, .safetensors), Detectron and Caffe2
 (.pkl), maskrcnn-benchmark (.pth), torchvision's Faster, Mask and Keypoint R-CNN (.pth), and ResNets
@@ -45,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="what the backbone's norms add to the variance (default: 1e-5, and 0 for "
         "torchvision's first published detectors)",
     )
+    add_unsafe(parser)
     parser.add_argument("--all", action="store_true", help="list every name, not a few of a kind")
 
 

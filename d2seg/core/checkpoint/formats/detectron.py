@@ -1,5 +1,6 @@
 """Detectron's models (Caffe2's names), completed to the names of whole models."""
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -11,7 +12,17 @@ from d2seg.core.checkpoint.formats.renamed import Renamed
 
 _EPS = 1e-5
 _REORDERED = ("cls_score.", "bbox_pred.", "mask_head.predictor.")
-_CLASSIFIER = "it is the classifier of ImageNet"
+_UNUSED = (
+    (re.compile(r"(fc1000|pred|linear)\."), "it is the classifier of ImageNet"),
+    (
+        re.compile(r"(stem|res\d\.\d+)\.\w+\.bias$"),
+        "the norm behind the convolution has the bias, Detectron uses none before it",
+    ),
+    (
+        re.compile(r"roi_heads\.keypoint_head\.score\."),
+        "it is the fixed kernel of bilinear interpolation",
+    ),
+)
 _PLACES = {
     "fpn_": "backbone.",
     "box_head.": "roi_heads.",
@@ -45,8 +56,9 @@ def rename_detectron(weights: Mapping[str, Tensor]) -> Renamed:
     pyramid = any(name.startswith("fpn_") for name in converted)
     model, origins, reordered, unknown, dropped = {}, {}, [], [], {}
     for name, tensor in converted.items():
-        if name.startswith(("fc1000.", "pred.", "linear.")):
-            dropped[originals[name]] = _CLASSIFIER
+        reason = next((why for pattern, why in _UNUSED if pattern.match(name)), None)
+        if reason is not None:
+            dropped[originals[name]] = reason
             continue
         place = _place(name, pyramid) if whole else _place_in_backbone(name)
         if place is None:
