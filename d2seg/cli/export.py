@@ -23,7 +23,7 @@ what comes:
   tensors go in: the image (3, H, W) in the top left of a canvas of --input-size, and the height
   and width (2,) int64 that it takes there. Out come lists of fixed length, and last count (1,): so
   many of the detections exist. d2seg.export.executorch.load_pte does the resizing and the cutting.
-  Needs pip install "d2seg[executorch]" and takes minutes. Not for keypoints and RetinaNet.
+  Needs pip install "d2seg[executorch]" and takes minutes.
 
   --format onnx writes DIR/model.onnx, opset 18, standard operators only. Names and shapes are those
   of a ptl. With --batched the images (B, 3, H, W), padded at the bottom and the right, and their

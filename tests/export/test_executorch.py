@@ -10,9 +10,15 @@ import torch
 
 from d2seg.export import ParityError, export_model, read_description
 from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.description import ModelDescription
 from d2seg.export.executorch import find_flatc, load_pte, read_pte_description
 from d2seg.export.static import export as static_export
 from d2seg.export.static.deployable import StaticRCNN
+from d2seg.export.static.runner import Letterboxed
+from tests.core.modeling.thin import _HEADS as HEADS
+from tests.core.modeling.thin import ARCHITECTURES
+from tests.core.modeling.thin import thin_config as family_config
+from tests.core.modeling.thin import thin_model as family_model
 from tests.export.models import pictures, thin_config, thin_model
 from tests.export.test_export_model import write_pictures
 
@@ -60,29 +66,103 @@ def test_file_is_written_verified_and_described(tmp_path: Path, record_property:
     record_property("pte", f"{path.stat().st_size / 1e6:.1f} MB\n{report.table()}")
 
 
+FAMILIES: dict[str, dict[str, Any]] = {
+    "Cascade R-CNN with masks and keypoints": {
+        **ARCHITECTURES["cascade"],
+        **ARCHITECTURES["keypoints"],
+        "MODEL.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS": 17,
+    },
+    "Mask R-CNN C4": ARCHITECTURES["c4"],
+    "RetinaNet": ARCHITECTURES["retinanet_bn"],
+}
+"""Between them they have every part that a model can have; tests/export/static has them all."""
+
+
 @needs_executorch
 @quiet
 @pytest.mark.slow
-def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_runs_in_executorch(name: str, tmp_path: Path, record_property: Any) -> None:
+    opts = {
+        **HEADS,
+        "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.25,
+        "MODEL.RPN.PRE_NMS_TOPK_TEST": 100,
+        "MODEL.RPN.POST_NMS_TOPK_TEST": 50,
+        **FAMILIES[name],
+    }
+    images = [write_pictures(tmp_path / "images")]
+    report = export_model(
+        family_model(opts),
+        family_config(opts),
+        tmp_path,
+        format="pte",
+        images=images,
+        canvas_hw=(64, 96),
+    )
+    assert report.passed
+    assert sum(image.num_matched for image in report.images) > 150
+    record_property(name, f"\n{report.table()}")
+
+
+@pytest.fixture
+def tampered(tmp_path: Path) -> type[StaticRCNN]:
+    """A static model that refines boxes too little; beside an earlier file."""
+
     class Tampered(StaticRCNN):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self.boxes.heads[0].weights = [5.0, 5.0, 5.0, 5.0]
+            self.detector.boxes.heads[0].weights = [12.0, 12.0, 6.0, 6.0]
 
-    monkeypatch.setattr(static_export, "StaticRCNN", Tampered)
     (tmp_path / "mobile.pte").write_text("an earlier file")
+    return Tampered
+
+
+def export_small(tmp_path: Path) -> None:
     cfg, images = small_config(), [write_pictures(tmp_path / "images")]
+    export_model(thin_model(cfg), cfg, tmp_path, format="pte", images=images, canvas_hw=(64, 96))
+
+
+@needs_executorch
+def test_fixed_shapes_that_change_the_model_are_refused_before_the_file_is_made(
+    tmp_path: Path, tampered: type[StaticRCNN], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(static_export, "StaticRCNN", tampered)
+    monkeypatch.delattr(static_export, "save_pte")
     with pytest.raises(ParityError, match="finds other objects than the model"):
-        export_model(
-            thin_model(cfg), cfg, tmp_path, format="pte", images=images, canvas_hw=(64, 96)
-        )
+        export_small(tmp_path)
     assert (tmp_path / "mobile.pte").read_text() == "an earlier file"
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("executorch") is not None, reason="executorch is installed"
-)
-def test_without_executorch_one_sentence_says_what_to_install(tmp_path: Path) -> None:
+@needs_executorch
+def test_a_file_that_differs_is_not_kept(
+    tmp_path: Path, tampered: type[StaticRCNN], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+
+    def save(model: Any, inputs: Any, path: Path, description: ModelDescription) -> None:
+        path.write_text("a new file")
+        written.append(description)
+
+    def load(path: Path) -> Letterboxed:
+        assert path.read_text() == "a new file"
+        dynamic = DeployableRCNN(thin_model(small_config()))
+        return Letterboxed(tampered(dynamic, (64, 96)), written[0])
+
+    monkeypatch.setattr(static_export, "save_pte", save)
+    monkeypatch.setattr(static_export, "load_pte", load)
+    with pytest.raises(ParityError, match="finds other objects than the model"):
+        export_small(tmp_path)
+    assert (tmp_path / "mobile.pte").read_text() == "an earlier file"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "mobile.pte"]
+
+
+def test_without_executorch_one_sentence_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "executorch" else find(name)
+    )
     with pytest.raises(ImportError, match=r"pip install \"d2seg\[executorch\]\""):
         export_model(thin_model(), thin_config(), tmp_path, format="pte")
     assert list(tmp_path.iterdir()) == []
@@ -117,11 +197,6 @@ def test_what_cannot_have_fixed_shapes_is_refused() -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             StaticRCNN(DeployableRCNN(thin_model(), **options), (64, 96))  # type: ignore[arg-type]
-    keypoints = thin_config(
-        MODEL__KEYPOINT_ON=True, MODEL__MASK_ON=False, MODEL__ROI_HEADS__NUM_CLASSES=1
-    )
-    with pytest.raises(ValueError, match=r"this one finds keypoints \(MODEL.KEYPOINT_ON\)"):
-        StaticRCNN(DeployableRCNN(thin_model(keypoints)), (64, 96))
 
 
 def test_half_weights_are_refused(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ def box_area(boxes: Tensor) -> Tensor:
     """Compute the area of each box.
 
     Args:
-        boxes: (N, 4) float, XYXY absolute pixels.
+        boxes: (..., 4) float, XYXY absolute pixels.
 
     Returns:
-        (N,) float, square pixels.
+        (...) float, square pixels.
     """
-    return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def clip_boxes(boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
@@ -74,17 +74,17 @@ def pairwise_intersection(boxes_a: Tensor, boxes_b: Tensor) -> Tensor:
     """Compute the overlap area of every pair.
 
     Args:
-        boxes_a: (N, 4) float, XYXY absolute pixels.
-        boxes_b: (M, 4) float, XYXY absolute pixels.
+        boxes_a: (..., N, 4) float, XYXY absolute pixels.
+        boxes_b: (..., M, 4) float, XYXY absolute pixels.
 
     Returns:
-        (N, M) float, square pixels; 0 where boxes do not overlap.
+        (..., N, M) float, square pixels; 0 where boxes do not overlap.
     """
     # One coordinate at a time: reducing (N, M, 2) tensors is slower.
-    left_a, top_a, right_a, bottom_a = boxes_a[:, :, None].unbind(dim=1)  # [N,1] each
-    left_b, top_b, right_b, bottom_b = boxes_b.unbind(dim=1)  # [M] each
-    width = torch.min(right_a, right_b) - torch.max(left_a, left_b)  # [N,M]
-    height = torch.min(bottom_a, bottom_b) - torch.max(top_a, top_b)  # [N,M]
+    left_a, top_a, right_a, bottom_a = boxes_a.unsqueeze(-1).unbind(dim=-2)  # [...,N,1] each
+    left_b, top_b, right_b, bottom_b = boxes_b.unsqueeze(-3).unbind(dim=-1)  # [...,1,M] each
+    width = torch.min(right_a, right_b) - torch.max(left_a, left_b)  # [...,N,M]
+    height = torch.min(bottom_a, bottom_b) - torch.max(top_a, top_b)  # [...,N,M]
     return width.clamp(min=0) * height.clamp(min=0)
 
 

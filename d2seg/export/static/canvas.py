@@ -17,27 +17,29 @@ class OnCanvas:
     the canvas's size beside each one does it, without another line of arithmetic than the model's.
 
     Args:
-        model: A ``GeneralizedRCNN``, in eval mode.
+        model: A ``GeneralizedRCNN`` or ``RetinaNet``, in eval mode.
         canvas_hw: Height and width of the canvas.
 
     Attributes:
-        roi_heads: The model's.
+        roi_heads: The model's; None where it has none.
     """
 
     def __init__(self, model: Any, canvas_hw: tuple[int, int]) -> None:
         self.model = model
         self.canvas_hw = canvas_hw
-        self.roi_heads = model.roi_heads
+        self.roi_heads = getattr(model, "roi_heads", None)
 
     def __call__(self, inputs: Sequence[dict[str, Any]]) -> list[Any]:
         """Run the model as it is called."""
-        return self.inference(inputs)
+        return list(self.model([*inputs, self._blank()])[:-1])
 
     def inference(self, inputs: Sequence[dict[str, Any]], do_postprocess: bool = True) -> list[Any]:
         """Run the model; images not larger than the canvas."""
-        blank = {"image": torch.zeros(3, *self.canvas_hw)}
-        found = self.model.inference([*inputs, blank], do_postprocess=do_postprocess)
+        found = self.model.inference([*inputs, self._blank()], do_postprocess=do_postprocess)
         return list(found[:-1])
+
+    def _blank(self) -> dict[str, Any]:
+        return {"image": torch.zeros(3, *self.canvas_hw)}
 
 
 def fit_canvas(image: Tensor, canvas_hw: tuple[int, int]) -> Tensor:

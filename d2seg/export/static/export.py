@@ -77,10 +77,11 @@ def export_pte(
         flip=flip,
         names=[output.name for output in description.outputs],
     )
+    # Before minutes are spent on the file, and so that only rounding is left to explain that an
+    # int8 one differs.
+    require_passed(compare(run=Letterboxed(static, description)))
     stored: nn.Module = static
     if description.weights == "int8":
-        # Before the rounding, so that nothing but rounding is left to explain a difference.
-        require_passed(compare(run=Letterboxed(static, description)))
         fitted = [fit_canvas(sample, size_hw) for sample in samples]
         stored = quantise(static, _file_inputs(fitted, size_hw, flip))
     with replace_when_complete(path) as temporary:

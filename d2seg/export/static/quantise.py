@@ -8,10 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-QUANTISED = re.compile(r"(backbone|boxes\.heads\.\d+\.layers|masks\.layers)(\..*)?")
-"""The modules that are stored and computed in int8: most of the work. The RPN stays float (the
-quantizer takes only the first use of the convolution that its levels share), and so do the layers
-that give scores and offsets, and all arithmetic on boxes."""
+QUANTISED = re.compile(
+    r"(backbone|detector\.boxes\.heads\.\d+\.layers|(masks|keypoints)\.layers)(\..*)?"
+)
+"""The modules that are stored and computed in int8: most of the work. The RPN and the head of a
+RetinaNet stay float (the quantizer takes only the first use of the convolutions that their levels
+share), and so do the layers that give scores and offsets, and all arithmetic on boxes."""
 
 
 OPERATORS: tuple[Any, ...] = (

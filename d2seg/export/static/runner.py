@@ -46,18 +46,23 @@ class Letterboxed:
         Returns:
             In the order of ``description.outputs``: boxes (N, 4) float, XYXY pixels of ``image``,
             within it and not empty; classes (N,) int64; masks (N, 1, h, w) float probabilities in
-            the boxes, if the model has any; scores (N,) float, falling; image_size (2,) int64, that
-            of ``image``; count (1,) int64, N.
+            the boxes and keypoints (N, K, 3) float x, y in pixels of ``image`` and a score, if the
+            model has any; scores (N,) float, falling; image_size (2,) int64, that of ``image``;
+            count (1,) int64, N.
 
         Raises:
             ValueError, TypeError: The image has other dimensions or is not float.
         """
         canvas, placed_hw = letterbox(image, self.canvas_hw)
         found = self.run_canvas(canvas, placed_hw)
-        boxes, kept = unletterbox(found["boxes"], placed_hw, image.shape[1:])
+        size_hw = (image.shape[1], image.shape[2])
+        boxes, kept = unletterbox(found["boxes"], placed_hw, size_hw)
         rows = {name: value[kept] for name, value in found.items() if name not in WHOLE}
         rows["boxes"] = boxes[kept]
-        rows["image_size"] = torch.tensor(image.shape[1:])
+        if "keypoints" in rows:
+            factors = (size_hw[1] / placed_hw[1], size_hw[0] / placed_hw[0], 1.0)
+            rows["keypoints"] = rows["keypoints"] * torch.tensor(factors)
+        rows["image_size"] = torch.tensor(size_hw)
         rows["count"] = kept.sum(dim=0, keepdim=True)
         return tuple(rows[name] for name in self._names)
 

@@ -1,10 +1,13 @@
 """The stages of a static model: those of the dynamic one, with lists of fixed length between."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
 from d2seg.core.ops.masks import mask_probabilities
 from d2seg.core.ops.proposals import flatten_deltas, flatten_logits
+from d2seg.core.ops.static_keypoints import decode_fixed_heatmaps
 from d2seg.core.ops.static_nms import keep_by_steps, suppression_matrix
 from d2seg.core.ops.static_roi_align import Pooling, pool_by_products
 from d2seg.core.ops.static_selection import (
@@ -12,11 +15,35 @@ from d2seg.core.ops.static_selection import (
     select_fixed_detections,
     select_fixed_proposals,
 )
-from d2seg.export.proposals import ProposalStage
-from d2seg.export.regions import BoxStage, MaskStage, Regions
+from d2seg.export.families import TwoStages
+from d2seg.export.proposals import Anchors, ProposalStage
+from d2seg.export.regions import BoxStage, KeypointStage, MaskStage, Regions
 
 NUM_CANDIDATES = 1000
 """How many pairs of a region and a class enter the NMS of the detections."""
+
+
+PROPOSAL_STEPS = 24
+"""Steps of the NMS of the proposals; more than the chains of overlaps in real images are long."""
+
+BOX_STEPS = 16
+"""Likewise of the detections."""
+
+
+class Found(NamedTuple):
+    """Detections of one image, by falling score.
+
+    Attributes:
+        boxes: (D, 4) float, XYXY pixels.
+        scores: (D,) float.
+        classes: (D,) int64.
+        counted: (D,) bool; the others are zeros.
+    """
+
+    boxes: Tensor
+    scores: Tensor
+    classes: Tensor
+    counted: Tensor
 
 
 class MatrixNms(nn.Module):
@@ -33,9 +60,29 @@ class MatrixNms(nn.Module):
         self.steps = steps
 
     def forward(self, boxes: Tensor, usable: Tensor, groups: Tensor | None = None) -> Tensor:
-        """Keep boxes (N, 4) in falling rank, usable (N,), of groups (N,): (N,) float 0 or 1."""
+        """Keep boxes (..., N, 4) in falling rank, usable (..., N): (..., N) float 0 or 1."""
         matrix = suppression_matrix(boxes, self.iou_threshold, groups)
         return keep_by_steps(matrix, usable, self.steps)
+
+
+class FixedAnchors(nn.Module):
+    """The anchors of every level, for one size of image.
+
+    Args:
+        anchors: Lays them out.
+        grids_hw: Height and width of each level.
+    """
+
+    def __init__(self, anchors: Anchors, grids_hw: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.count = len(grids_hw)
+        maps = [torch.zeros(1, 1, *grid_hw) for grid_hw in grids_hw]
+        for index, level in enumerate(anchors(maps)):
+            self.register_buffer(f"level_{index}", level)
+
+    def forward(self) -> list[Tensor]:
+        """Return (H_l * W_l * A, 4) for each level, XYXY pixels."""
+        return [self.get_buffer(f"level_{index}") for index in range(self.count)]
 
 
 class StaticRegions(nn.Module):
@@ -71,20 +118,17 @@ class StaticProposalStage(nn.Module):
 
     Args:
         stage: The dynamic stage; its layers are shared.
-        grids_hw: Height and width of each of its levels.
-        steps: Of the non-maximum suppression.
+        grids_hw: Height and width of each map of the backbone.
     """
 
-    def __init__(self, stage: ProposalStage, grids_hw: list[tuple[int, int]], steps: int) -> None:
+    def __init__(self, stage: ProposalStage, grids_hw: list[tuple[int, int]]) -> None:
         super().__init__()
         self.hidden, self.logits, self.deltas = stage.hidden, stage.logits, stage.deltas
         self.levels, self.weights = stage.levels, stage.weights
         self.scale_clamp, self.min_box_size = stage.scale_clamp, stage.min_box_size
         self.pre_nms_topk, self.post_nms_topk = stage.pre_nms_topk, stage.post_nms_topk
-        self.nms = MatrixNms(stage.nms_thresh, steps)
-        maps = [torch.zeros(1, 1, *grid_hw) for grid_hw in grids_hw]
-        for index, anchors in enumerate(stage.anchors(maps)):
-            self.register_buffer(f"anchors_{index}", anchors)
+        self.nms = MatrixNms(stage.nms_thresh, PROPOSAL_STEPS)
+        self.anchors = FixedAnchors(stage.anchors, [grids_hw[level] for level in self.levels])
 
     def forward(self, features: list[Tensor], limits: Tensor) -> tuple[Tensor, Tensor]:
         """Propose regions: (P, 4) XYXY pixels, by falling objectness, and (P,) which count."""
@@ -92,7 +136,7 @@ class StaticProposalStage(nn.Module):
         return select_fixed_proposals(
             [flatten_logits(self.logits(one))[0] for one in hidden],
             [flatten_deltas(self.deltas(one))[0] for one in hidden],
-            [self.get_buffer(f"anchors_{index}") for index in range(len(hidden))],
+            self.anchors(),
             limits,
             self.weights,
             self.scale_clamp,
@@ -108,19 +152,18 @@ class StaticBoxStage(nn.Module):
 
     Args:
         stage: The dynamic stage; its layers are shared.
-        steps: Of the non-maximum suppression.
     """
 
-    def __init__(self, stage: BoxStage, steps: int) -> None:
+    def __init__(self, stage: BoxStage) -> None:
         super().__init__()
         self.regions, self.heads = StaticRegions(stage.regions), stage.heads
         self.score_thresh, self.topk = stage.score_thresh, stage.topk
-        self.nms = MatrixNms(stage.nms_thresh, steps)
+        self.nms = MatrixNms(stage.nms_thresh, BOX_STEPS)
 
     def forward(
         self, features: list[Tensor], boxes: Tensor, counted: Tensor, limits: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Turn proposals (P, 4) into boxes (D, 4), scores, classes and which count (D,) each."""
+    ) -> Found:
+        """Turn proposals (P, 4), of which ``counted`` (P,) count, into detections."""
         judged = []
         for step, head in enumerate(self.heads):
             if step > 0:
@@ -129,7 +172,7 @@ class StaticBoxStage(nn.Module):
             judged.append(probs)
         # All steps of a cascade judge the boxes of the last one.
         probs = judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
-        return select_fixed_detections(
+        found = select_fixed_detections(
             boxes,
             probs,
             counted,
@@ -139,6 +182,27 @@ class StaticBoxStage(nn.Module):
             self.topk,
             max(NUM_CANDIDATES, self.topk),
         )
+        return Found(*found)
+
+
+class StaticTwoStages(nn.Module):
+    """Detection by proposals.
+
+    Args:
+        detector: The dynamic form; its layers are shared.
+        grids_hw: Height and width of each map of the backbone.
+    """
+
+    def __init__(self, detector: TwoStages, grids_hw: list[tuple[int, int]]) -> None:
+        super().__init__()
+        self.proposals = StaticProposalStage(detector.proposals, grids_hw)
+        self.boxes = StaticBoxStage(detector.boxes)
+
+    def forward(self, features: list[Tensor], limits: Tensor) -> Found:
+        """Detect; limits (4,) are the width and height of the image, twice."""
+        regions, counted = self.proposals(features, limits)
+        found: Found = self.boxes(features, regions, counted, limits)
+        return found
 
 
 class StaticMaskStage(nn.Module):
@@ -155,6 +219,27 @@ class StaticMaskStage(nn.Module):
     def forward(self, features: list[Tensor], boxes: Tensor, classes: Tensor) -> Tensor:
         """Segment boxes (D, 4) of classes (D,): probabilities (D, 1, h, w)."""
         return mask_probabilities(self.layers(self.regions(features, boxes)), classes)
+
+
+class StaticKeypointStage(nn.Module):
+    """Keypoints of the detected boxes.
+
+    Args:
+        stage: The dynamic stage; its layers are shared.
+        canvas_hw: No box is higher or wider than this.
+    """
+
+    def __init__(self, stage: KeypointStage, canvas_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.regions, self.canvas_hw = StaticRegions(stage.regions), canvas_hw
+        # Apart from the last, which gives the scores: quantisation goes by the names of layers.
+        self.layers, self.heatmaps = stage.layers[:-1], stage.layers[-1]
+
+    def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
+        """Find the points in boxes (D, 4): (D, K, 3) x, y in pixels, and a score."""
+        low = self.heatmaps(self.layers(self.regions(features, boxes)))
+        heatmaps = torch.ops.aten.upsample_bilinear2d(low, None, False, [2.0, 2.0])
+        return decode_fixed_heatmaps(heatmaps, boxes, self.canvas_hw)
 
 
 def grid_sizes(

@@ -37,6 +37,19 @@ def test_keeps_what_torchvision_keeps(threshold: float) -> None:
             assert 0 < len(kept) < 150
 
 
+def test_several_lists_at_once_do_not_mix() -> None:
+    lists = [ranked_boxes(60, seed)[0] for seed in range(3)]
+    usable = (torch.rand(3, 60, generator=torch.Generator().manual_seed(0)) > 0.2).float()
+    matrices = suppression_matrix(torch.stack(lists), 0.4)
+    keep = keep_by_steps(matrices, usable, 24)
+    steps = []
+    for boxes, counts, kept in zip(lists, usable, keep, strict=True):
+        matrix = suppression_matrix(boxes, 0.4)
+        assert torch.equal(keep_by_steps(matrix, counts, 24), kept)
+        steps.append(steps_to_settle(matrix, counts))
+    assert steps_to_settle(matrices, usable) == max(steps) > 0
+
+
 def test_unusable_boxes_neither_stay_nor_suppress() -> None:
     boxes, scores = ranked_boxes(100, 7)
     usable = (torch.arange(100) % 4 > 0).float()

@@ -6,10 +6,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from d2seg.core.ops.dense import select_dense_detections
 from d2seg.core.ops.detections import select_detections
 from d2seg.core.ops.proposals import select_proposals
 from d2seg.core.ops.static_nms import keep_by_steps, suppression_matrix
-from d2seg.core.ops.static_selection import select_fixed_detections, select_fixed_proposals
+from d2seg.core.ops.static_selection import (
+    clip_to_limits,
+    select_fixed_dense,
+    select_fixed_detections,
+    select_fixed_proposals,
+)
 
 SIZE_HW = (60, 100)
 LIMITS = torch.tensor([100.0, 60.0, 100.0, 60.0])
@@ -84,3 +90,27 @@ def test_few_candidates_suffice_while_enough_survive() -> None:
         boxes, probs, torch.ones(80).bool(), LIMITS, 0.1, suppress_above(0.4), 10, 60
     )
     assert torch.equal(fixed[0], want[0])
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+@pytest.mark.parametrize(("pre", "topk"), [(50, 15), (1000, 500)])
+def test_dense_detections_are_those_of_free_length(classes: int, pre: int, topk: int) -> None:
+    _, deltas, anchors = dense_predictions()
+    deltas[0][4] = 0.0
+    generator = torch.Generator().manual_seed(5)
+    logits = [torch.randn(len(one), classes, generator=generator) for one in deltas]
+    weights = [1.0, 1.0, 1.0, 1.0]
+    want = select_dense_detections(
+        [one.sigmoid() for one in logits], deltas, anchors, weights, 4.0, 0.4, pre, 0.5, topk
+    )
+    boxes, scores, found, counted = select_fixed_dense(
+        logits, deltas, anchors, LIMITS, weights, 4.0, 0.4, suppress_above(0.5), pre, topk, 1000
+    )
+    length = len(want[0])
+    assert 10 < length <= topk
+    assert counted.tolist() == [index < length for index in range(len(counted))]
+    torch.testing.assert_close(boxes[:length], clip_to_limits(want[0], LIMITS))
+    torch.testing.assert_close(scores[:length], want[1])
+    assert torch.equal(found[:length], want[2])
+    for values in (boxes, scores, found):
+        assert not values[length:].any()

@@ -64,7 +64,7 @@ def test_steps_of_the_suppression_are_counted() -> None:
     static = StaticRCNN(DeployableRCNN(thin_model()), (96, 160))
     inputs = [place(image[:, :96, :160], (96, 160)) for image in pictures()[:2]]
     steps = steps_taken(static, inputs)
-    assert steps.keys() == {"proposals.nms", "boxes.nms"}
+    assert steps.keys() == {"detector.proposals.nms", "detector.boxes.nms"}
     assert all(0 < taken < allowed for taken, allowed in steps.values())
     assert [allowed for _, allowed in steps.values()] == [24, 16]
 
