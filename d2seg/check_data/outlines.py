@@ -11,15 +11,12 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from d2seg.check_data.findings import counted
+from d2seg.core.runtime.untrusted.run_lengths import compress_rle, rle_fault
 
 MIN_POLYGON_NUMBERS = 6
 """Three points."""
 MIN_POLYGON_AREA = 1e-3
 """In pixels; what is below has no inside."""
-_MOST_PIXELS = 2**32 - 1
-"""What pycocotools can count."""
-_LONGEST_NUMBER = 12
-"""Characters of one compressed count; 60 bits."""
 
 
 class Outline(NamedTuple):
@@ -98,71 +95,6 @@ def covered_area(polygons: Sequence[Sequence[float]], size_hw: tuple[int, int]) 
         for polygon in polygons
     ]
     return float(mask_util.area(mask_util.merge(mask_util.frPyObjects(inside, height, width))))
-
-
-def rle_fault(segmentation: dict[str, Any]) -> str | None:
-    """Say what is wrong with an RLE, in half a sentence; None if nothing is."""
-    height, width = segmentation["size"]
-    if min(height, width) < 0 or height * width > _MOST_PIXELS:
-        return f"has the size {height} x {width}"
-    try:
-        counts = decode_counts(segmentation["counts"])
-    except ValueError as error:
-        return str(error)
-    if len(counts) and counts.min() < 0:
-        return f"has a negative count, {counts.min()}"
-    # As floats, which are exact far beyond any image, the sum of damaged counts cannot overflow.
-    covered = counts.sum(dtype=np.float64)
-    if covered != height * width:
-        return f"counts {covered:.0f} pixels, but its size {height} x {width} has {height * width}"
-    return None
-
-
-def decode_counts(counts: str | Sequence[int]) -> np.ndarray:
-    """Return the run lengths of an RLE.
-
-    The compressed form writes each number in characters of 5 bits, the lowest first, added to
-    '0' (48): bit 32 says that more follow, bit 16 of the last is the sign. From the fourth number
-    on they are differences to the last but one.
-
-    Args:
-        counts: Text, or the run lengths themselves.
-
-    Returns:
-        (N,) int64; negative where the text is damaged.
-
-    Raises:
-        ValueError: The text is not of this form.
-    """
-    if not isinstance(counts, str):
-        if max(map(abs, counts), default=0) > _MOST_PIXELS:
-            raise ValueError("has a count that is larger than any image")
-        return np.asarray(counts, dtype=np.int64)
-    codes = np.frombuffer(counts.encode("utf-8"), dtype=np.uint8).astype(np.int64) - 48
-    if len(codes) == 0:
-        return codes
-    if codes.min() < 0 or codes.max() > 63:
-        raise ValueError("has characters that no compressed RLE has")
-    is_last = codes & 32 == 0
-    starts = np.flatnonzero(np.concatenate([[True], is_last[:-1]]))
-    lengths = np.diff(np.append(starts, len(codes)))
-    if not is_last[-1] or lengths.max() > _LONGEST_NUMBER:
-        raise ValueError("breaks off in the middle of a number")
-    place = np.arange(len(codes)) - np.repeat(starts, lengths)
-    numbers = np.add.reduceat((codes & 31) << (5 * place), starts)
-    is_negative = codes[starts + lengths - 1] & 16 != 0
-    numbers -= np.where(is_negative, 1 << (5 * lengths), 0)
-    numbers[1::2] = numbers[1::2].cumsum()
-    numbers[2::2] = numbers[2::2].cumsum()
-    return numbers
-
-
-def compress_rle(segmentation: dict[str, Any]) -> dict[str, Any]:
-    """Return a sound RLE in compressed form, as pycocotools' functions want it."""
-    if isinstance(segmentation["counts"], str):
-        return segmentation
-    compressed: dict[str, Any] = mask_util.frPyObjects(segmentation, *segmentation["size"])
-    return compressed
 
 
 def _area_of_usable(polygon: Sequence[float]) -> float:

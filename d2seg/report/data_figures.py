@@ -5,13 +5,12 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pycocotools.mask as mask_util
 from PIL import Image, ImageDraw, ImageFont
 
 from d2seg.check_data import Report, geometry
 from d2seg.check_data.findings import SEVERITIES, Finding, Severity
-from d2seg.check_data.outlines import compress_rle, rle_fault
 from d2seg.check_data.records import AnnotationRecord, Dataset, ImageRecord
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle, rle_fault
 from d2seg.images import load_image
 from d2seg.visualize import stretch_contrast
 
@@ -172,7 +171,7 @@ def _tint_mask(
 ) -> Image.Image:
     if segmentation["size"] != list(size_hw) or rle_fault(segmentation):
         return canvas
-    mask = Image.fromarray(mask_util.decode(compress_rle(segmentation)) * np.uint8(110))
+    mask = Image.fromarray(decode_rle(segmentation) * np.uint8(110))
     size = (canvas.width - 2 * frame.margin, canvas.height - 2 * frame.margin)
     strength = Image.new("L", canvas.size)
     strength.paste(mask.resize(size, Image.Resampling.NEAREST), (frame.margin, frame.margin))

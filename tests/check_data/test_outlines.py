@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from d2seg.check_data.outlines import (
     covered_area,
-    decode_counts,
     measure_outline,
     polygon_area,
     polygon_fault,
-    rle_fault,
 )
+from d2seg.core.runtime.untrusted.run_lengths import decode_counts, rle_fault
 
 shapes = st.tuples(st.integers(1, 12), st.integers(1, 9), st.integers(0, 2**32 - 1))
 

@@ -5,8 +5,9 @@ from typing import Any
 
 from d2seg.check_data import geometry
 from d2seg.check_data.findings import Expectations, Finding, Severity, counted
-from d2seg.check_data.outlines import polygon_fault, rle_fault
+from d2seg.check_data.outlines import polygon_fault
 from d2seg.check_data.records import AnnotationRecord, Dataset
+from d2seg.core.runtime.untrusted.run_lengths import rle_fault
 
 
 def check_polygons(data: Dataset, expected: Expectations) -> Iterator[Finding]:

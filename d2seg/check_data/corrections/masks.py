@@ -7,7 +7,8 @@ import numpy as np
 from d2seg.check_data import geometry
 from d2seg.check_data.corrections.changes import DroppedError
 from d2seg.check_data.fields import is_real, read_segmentation
-from d2seg.check_data.outlines import measure_outline, rle_fault, usable_polygons
+from d2seg.check_data.outlines import measure_outline, usable_polygons
+from d2seg.core.runtime.untrusted.run_lengths import rle_fault
 
 
 def correct_segmentation(value: Any, size_hw: tuple[int, int]) -> tuple[Any, list[str]]:

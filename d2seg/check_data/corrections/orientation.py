@@ -11,7 +11,7 @@ import numpy as np
 import pycocotools.mask as mask_util
 
 from d2seg.check_data.corrections.changes import Entry
-from d2seg.check_data.outlines import compress_rle
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle
 
 Turn = Callable[[np.ndarray], np.ndarray]
 
@@ -70,7 +70,7 @@ def _turn_box(bbox: list[float], turn: Turn) -> list[float]:
 
 
 def _turn_rle(segmentation: dict[str, Any], orientation: int) -> dict[str, Any]:
-    mask = mask_util.decode(compress_rle(segmentation)).T
+    mask = decode_rle(segmentation).T
     mask = mask[:, ::-1] if orientation in (6, 7) else mask
     mask = mask[::-1] if orientation in (7, 8) else mask
     encoded = mask_util.encode(np.asfortranarray(mask))

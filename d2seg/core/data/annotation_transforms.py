@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 
 from d2seg.core.data.errors import InvalidArgumentError
 from d2seg.core.data.transforms import HFlipTransform, Transform, TransformList
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle
 from d2seg.core.structures import Boxes, BoxMode, Instances
 
 Transforms: TypeAlias = Transform | Sequence[Transform]
@@ -145,7 +145,7 @@ def _transform_segmentation(
             "A segmentation is a list of polygons [x0, y0, x1, y1, ...] or an RLE in COCO's form "
             f"(a dict of 'size' and 'counts'); found a {type(segmentation).__name__}."
         )
-    mask = transforms.apply_segmentation(mask_util.decode(segmentation))
+    mask = transforms.apply_segmentation(decode_rle(segmentation))
     if tuple(mask.shape[:2]) != tuple(image_size):
         raise InvalidArgumentError(
             f"A mask of size {tuple(segmentation['size'])} became {mask.shape[:2]}, but the image "

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 from torch import Tensor
 
 from d2seg.core.data.annotation_transforms import get_bbox
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle
 from d2seg.core.structures import (
     BitMasks,
     Boxes,
@@ -130,7 +130,7 @@ def _bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
     """Return (H, W) bool from polygons, an RLE or a bitmap."""
     if isinstance(segmentation, list):
         return polygons_to_bitmask(segmentation, *image_size)
-    mask = mask_util.decode(segmentation) if isinstance(segmentation, dict) else segmentation
+    mask = decode_rle(segmentation) if isinstance(segmentation, dict) else segmentation
     if not isinstance(mask, np.ndarray) or mask.ndim != 2:
         raise ValueError(
             "A segmentation is a list of polygons, an RLE in COCO's form, or a bitmap (H, W); "

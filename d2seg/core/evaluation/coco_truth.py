@@ -11,6 +11,7 @@ from pycocotools.coco import COCO
 from d2seg.core.data.catalog import Metadata
 from d2seg.core.data.datasets.coco_export import convert_to_coco_json
 from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.untrusted.run_lengths import compress_rle
 
 __all__ = ["dataset_category_ids", "load_truth"]
 
@@ -61,6 +62,8 @@ def _complete(coco_api: COCO, json_file: str) -> None:
     without_area = [a for a in coco_api.anns.values() if "area" not in a]
     for annotation in coco_api.anns.values():
         annotation.setdefault("iscrowd", 0)
+        if isinstance(annotation.get("segmentation"), dict):
+            compress_rle(annotation["segmentation"])  # raises where pycocotools would crash
     for annotation in without_area:
         if annotation.get("segmentation"):
             annotation["area"] = float(mask_util.area(coco_api.annToRLE(annotation)))

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-import pycocotools.mask as mask_util
 import torch
 from torch import Tensor
+
+from d2seg.core.runtime.untrusted.run_lengths import draw_polygons
 
 _SMALLEST_BOX_SIDE = 0.1
 """Pixels. A narrower box is treated as this wide, so that cropping to it stays finite."""
@@ -26,12 +27,13 @@ def polygons_to_bitmask(polygons: Sequence[np.ndarray], height: int, width: int)
 
     Returns:
         (height, width) bool; all false without polygons.
+
+    Raises:
+        ValueError: A coordinate is not finite, or an outline is longer than any image has.
     """
     if len(polygons) == 0:
         return np.zeros((height, width), dtype=bool)
-    flat = [np.asarray(polygon, dtype=np.float64).tolist() for polygon in polygons]
-    encoded = mask_util.merge(mask_util.frPyObjects(flat, height, width))
-    return mask_util.decode(encoded).astype(bool)
+    return draw_polygons(polygons, height, width).astype(bool)
 
 
 def rasterize_polygons_within_box(

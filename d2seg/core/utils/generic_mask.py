@@ -4,8 +4,8 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-import pycocotools.mask as mask_util
 
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle
 from d2seg.core.structures import polygons_to_bitmask
 
 _DOWN, _RIGHT, _UP, _LEFT = (0, 1), (1, 0), (0, -1), (-1, 0)
@@ -186,6 +186,4 @@ def _signed_area(loop: np.ndarray) -> float:
 
 
 def _decode(run_lengths: dict[str, Any]) -> np.ndarray:
-    if isinstance(run_lengths["counts"], list):
-        run_lengths = mask_util.frPyObjects(run_lengths, *run_lengths["size"])
-    return mask_util.decode(run_lengths)
+    return decode_rle(run_lengths)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from pycocotools import mask as coco_mask
 
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle
 from d2seg.report.evaluation.labels import Label, draw_labels
 from d2seg.report.evaluation.matching import Judged, JudgedImage, Verdict
 from d2seg.visualize import enlarge
@@ -93,7 +93,7 @@ def _region(
     """Return the pixels (H, W) bool of a mask or a box in the scaled picture."""
     height, width = shape[:2]
     if iou_type == "segm":
-        mask = Image.fromarray(coco_mask.decode(item["segmentation"]) * np.uint8(255))
+        mask = Image.fromarray(decode_rle(item["segmentation"]) * np.uint8(255))
         smooth = mask.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(smooth) > 127
     x0, y0, x1, y1 = (max(0, round(value)) for value in _box_xyxy(item, scale))

@@ -10,10 +10,10 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
-from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 
 from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.untrusted.run_lengths import compress_rle
 
 RESULT_KEYS = {"bbox": "bbox", "segm": "segmentation"}
 """Where COCO keeps what is compared, for each ``iou_type``."""
@@ -136,10 +136,11 @@ def _require_keys(item: Mapping[str, Any], keys: Iterable[str], name: str) -> No
 
 
 def _check_polygons(annotation: Mapping[str, Any]) -> None:
-    """Refuse polygons on which pycocotools fails; an RLE passes."""
+    """Refuse polygons and masks on which pycocotools fails."""
     polygons = annotation["segmentation"]
-    is_rle = isinstance(polygons, Mapping)
-    if not is_rle and (not polygons or any(len(polygon) < 6 for polygon in polygons)):
+    if isinstance(polygons, Mapping):
+        compress_rle(polygons)  # raises where pycocotools would crash
+    elif not polygons or any(len(polygon) < 6 for polygon in polygons):
         raise ValueError(
             f"The annotation with id {annotation['id']} has no polygon, or one with fewer than "
             "three points, so there is no mask to measure; correct or remove it."
@@ -180,7 +181,4 @@ def _as_rle(segmentation: Any, size_hw: tuple[int, int], name: str) -> dict[str,
             f"The mask of {name.lower()} is of height and width {list(segmentation['size'])}, but "
             f"its image is of {list(size_hw)}."
         )
-    if isinstance(segmentation["counts"], list):
-        compressed: dict[str, Any] = coco_mask.frPyObjects(dict(segmentation), *size_hw)
-        return compressed
-    return dict(segmentation)
+    return dict(compress_rle(dict(segmentation)))

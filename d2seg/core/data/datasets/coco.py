@@ -7,12 +7,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
-import pycocotools.mask as mask_util
-
 from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.datasets.coco_export import convert_to_coco_dict, convert_to_coco_json
 from d2seg.core.data.datasets.sem_seg import load_sem_seg
 from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.untrusted.run_lengths import compress_rle
 from d2seg.core.structures import BoxMode
 
 __all__ = [
@@ -180,9 +179,9 @@ def _usable_segmentation(segmentation: Any) -> Any:
     """Return the valid polygons, or the RLE in compressed form."""
     if not isinstance(segmentation, dict):
         return [p for p in segmentation if len(p) >= _MIN_POLYGON_NUMBERS and len(p) % 2 == 0]
-    if isinstance(segmentation["counts"], list):
-        return mask_util.frPyObjects(segmentation, *segmentation["size"])
-    return segmentation
+    # Text is checked when it is decoded; millions of masks need not be read twice.
+    is_text = isinstance(segmentation.get("counts"), str)
+    return segmentation if is_text else compress_rle(segmentation)
 
 
 def _shifted_keypoints(keypoints: Sequence[float]) -> list[float]:
