@@ -125,6 +125,7 @@ def export_model(
         input_order=order,
         resize=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST) if resize_inside else None,
         full_masks=full_masks,
+        interpolate=cfg.INPUT.get("RESIZE_TEST") == "interpolate",
     )
     tensors = verification_images(cfg, images, resized=not resize_inside)
     optimize = optimize and has_xnnpack()

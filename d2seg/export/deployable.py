@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.core.ops.boxes import clip_boxes, nonempty, scale_boxes
-from d2seg.core.ops.masks import paste_masks
+from d2seg.core.ops.masks import paste_masks, paste_masks_whole_pixels
 from d2seg.export.families import build_stages
 from d2seg.export.pyramid import plain_backbone
 from d2seg.export.resize import ShortestEdge
@@ -28,6 +28,7 @@ class DeployableRCNN(nn.Module):
         resize: Length of the shorter edge and limit of the longer one that images are resized to
             inside, in pixels; None takes them as they are.
         full_masks: Return masks in the size of the image, which takes N * H * W bytes.
+        interpolate: Resize by plain interpolation, see `d2seg.export.resize.ShortestEdge`.
 
     Raises:
         ValueError: The model is of another family, the order is unknown, or ``resize`` is not
@@ -45,6 +46,7 @@ class DeployableRCNN(nn.Module):
         input_order: str = "",
         resize: tuple[int, int] | None = None,
         full_masks: bool = False,
+        interpolate: bool = False,
     ) -> None:
         super().__init__()
         check_supported(model)
@@ -52,12 +54,13 @@ class DeployableRCNN(nn.Module):
         self.size_divisibility: int = max(model.backbone.size_divisibility, 1)
         self.register_buffer("pixel_mean", model.pixel_mean.detach().clone())
         self.register_buffer("pixel_std", model.pixel_std.detach().clone())
-        self.resize = None if resize is None else ShortestEdge(*resize)
+        self.resize = None if resize is None else ShortestEdge(*resize, interpolate)
         self.backbone = plain_backbone(model.backbone)
         self.detector, self.masks, self.keypoints = build_stages(
             model, self.backbone.level_names, aten_only
         )
         self.full_masks = full_masks
+        self.whole_pixel_masks: bool = getattr(model, "whole_pixel_masks", False)
         self.requires_grad_(False)
         self.eval()
 
@@ -90,7 +93,7 @@ class DeployableRCNN(nn.Module):
         if self.masks is not None:
             masks = self.masks(features, found, classes)[kept]
             if self.full_masks:
-                masks = paste_masks(masks[:, 0], boxes[kept], size_hw, 0.5)
+                masks = self._paste(masks[:, 0], boxes[kept], size_hw)
             if self.keypoints is not None:
                 points = _fit_points(self.keypoints(features, found), network_hw, size_hw)
                 return front + (masks, points[kept]) + back
@@ -99,6 +102,12 @@ class DeployableRCNN(nn.Module):
             points = _fit_points(self.keypoints(features, found), network_hw, size_hw)
             return front + (points[kept],) + back
         return front + back
+
+    def _paste(self, masks: Tensor, boxes: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Place masks (N, h, w) in the image: (N, height, width) bool."""
+        if self.whole_pixel_masks:
+            return paste_masks_whole_pixels(masks, boxes, size_hw, 0.5)
+        return paste_masks(masks, boxes, size_hw, 0.5)
 
     def _prepare(self, image: Tensor) -> Tensor:
         """Normalise (3, H, W) and pad at the bottom and the right: (1, 3, H', W')."""

@@ -2,7 +2,12 @@
 
 from torch import Tensor, nn
 
-from d2seg.core.ops.resize import resize_like_pillow, shortest_edge_size
+from d2seg.core.ops.resize import (
+    resize_by_interpolation,
+    resize_like_pillow,
+    shortest_edge_size,
+    shortest_edge_size_below,
+)
 
 
 class ShortestEdge(nn.Module):
@@ -11,12 +16,13 @@ class ShortestEdge(nn.Module):
     Args:
         short: Length of the shorter edge, in pixels.
         longest: Limit of the longer edge.
+        interpolate: Resize by plain interpolation, with sizes rounded down.
 
     Raises:
         ValueError: A length is not positive.
     """
 
-    def __init__(self, short: int, longest: int) -> None:
+    def __init__(self, short: int, longest: int, interpolate: bool = False) -> None:
         super().__init__()
         if min(short, longest) < 1:
             raise ValueError(
@@ -24,8 +30,13 @@ class ShortestEdge(nn.Module):
                 f"0, but they are {short} and {longest}."
             )
         self.short, self.longest = short, longest
+        self.interpolate = interpolate
 
     def forward(self, image: Tensor) -> Tensor:
-        """Map (3, H, W) float, whole grey values 0..255, to (3, h, w), whole ones too."""
-        size_hw = shortest_edge_size(image.shape[1], image.shape[2], self.short, self.longest)
+        """Map (3, H, W) float, whole values 0..255, to (3, h, w), whole unless interpolated."""
+        height, width = image.shape[1], image.shape[2]
+        if self.interpolate:
+            below_hw = shortest_edge_size_below(height, width, self.short, self.longest)
+            return resize_by_interpolation(image, below_hw)
+        size_hw = shortest_edge_size(height, width, self.short, self.longest)
         return resize_like_pillow(image, size_hw)

@@ -114,6 +114,7 @@ class BoxPart:
         if len(self.predictors) == 1:
             found, rows = last.inference(predictions[0], regions)
         else:
+            least = getattr(last, "test_min_side", 0.0)  # detectron2 has no such setting
             found, rows = fast_rcnn_inference(
                 last.predict_boxes(predictions[-1], regions),
                 probs,
@@ -121,6 +122,7 @@ class BoxPart:
                 last.test_score_thresh,
                 last.test_nms_thresh,
                 last.test_topk_per_image,
+                **({"min_side": least} if least else {}),
             )
         if not all(map(_same_boxes, found, detections)):
             raise ValueError(

@@ -54,8 +54,9 @@ def at_least(boxes: Tensor, side: float) -> Tensor:
         boxes: (N, 4) float, XYXY absolute pixels.
         side: Pixels.
     """
-    size = boxes[:, 2:] - boxes[:, :2]
-    return (size >= side).all(dim=1)
+    width = boxes[:, 2] - boxes[:, 0]
+    height = boxes[:, 3] - boxes[:, 1]
+    return (width >= side) & (height >= side)
 
 
 def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:

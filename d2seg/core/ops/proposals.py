@@ -77,7 +77,9 @@ def select_proposals(
 
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores)
     boxes = clip_boxes(boxes, size_hw)
-    large = nonempty(boxes, min_box_size) & at_least(boxes, min_side)
+    large = nonempty(boxes, min_box_size)
+    if min_side > 0:
+        large = large & at_least(boxes, min_side)
     usable = torch.nonzero(finite & large)[:, 0]
     boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
     ranked = scores.sigmoid() if by_probability else scores

@@ -54,7 +54,7 @@ def resize_by_interpolation(image: Tensor, size_hw: tuple[int, int]) -> Tensor:
     Returns:
         (C, h, w) float, not rounded.
     """
-    return torch.ops.aten.upsample_bilinear2d(image[None], list(size_hw), False, None)[0]
+    return torch.ops.aten.upsample_bilinear2d(image[None], [size_hw[0], size_hw[1]], False, None)[0]
 
 
 def resize_like_pillow(image: Tensor, size_hw: tuple[int, int]) -> Tensor:

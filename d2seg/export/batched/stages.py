@@ -232,13 +232,15 @@ class BatchedKeypointStage(nn.Module):
     def __init__(self, stage: KeypointStage) -> None:
         super().__init__()
         self.regions, self.layers = BatchedRegions(stage.regions), stage.layers
+        self.score_column = stage.score_column
 
     def forward(self, features: list[Tensor], boxes: Tensor, image_index: Tensor) -> Tensor:
         """Find the points in boxes (R, 4) of images (R,): (R, K, 3) x, y in pixels, and a score."""
         low = self.layers(self.regions(features, boxes, image_index))
         heatmaps = torch.ops.aten.upsample_bilinear2d(low, None, False, [2.0, 2.0])
         points = decode_heatmaps(heatmaps, boxes)
-        return torch.cat([points[:, :, :2], points[:, :, 3:]], dim=2)
+        score = points[:, :, self.score_column : self.score_column + 1]
+        return torch.cat([points[:, :, :2], score], dim=2)
 
 
 def image_of_rows(boxes: Tensor) -> Tensor:

@@ -127,6 +127,7 @@ class CascadeROIHeads(StandardROIHeads):
             predictor.test_score_thresh,
             predictor.test_nms_thresh,
             predictor.test_topk_per_image,
+            predictor.test_min_side,
         )[0]
 
     def _run_stage(

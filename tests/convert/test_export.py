@@ -1,0 +1,42 @@
+"""Files for phones of converted detectors: what they find is what torchvision finds."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from d2seg.export.deployable import DeployableRCNN
+from d2seg.framework import DefaultPredictor
+from tests.convert.detectors import (
+    QUICK,
+    converted_config,
+    found_by_torchvision,
+    image,
+    thin_detector,
+)
+from tests.convert.test_torchvision_parity import differences, partners, share_of_other_pixels
+
+
+@pytest.mark.parametrize("kind, seed", [("mask", 1), ("keypoint", 3)])
+def test_a_scripted_file_takes_torchvisions_place(kind: str, seed: int, tmp_path: Path) -> None:
+    detector = thin_detector(kind, seed)
+    cfg = converted_config(detector, tmp_path, QUICK)
+    deployable = DeployableRCNN(
+        DefaultPredictor(cfg).model,
+        input_order="BGR",
+        resize=(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST),
+        full_masks=True,
+        interpolate=True,
+    )
+    scripted = torch.jit.freeze(torch.jit.script(deployable))
+    picture = image(3, 61, 90)
+    theirs = found_by_torchvision(detector, picture)
+    pixels = torch.from_numpy(picture.transpose(2, 0, 1).copy()).float()
+    boxes, classes, detail, scores, _ = scripted(pixels)
+    assert not differences(theirs, boxes, scores, classes)
+    order = partners(theirs, boxes, classes)
+    if kind == "mask":
+        assert share_of_other_pixels(detail[order], theirs["masks"][:, 0] >= 0.5) < 1e-3
+    else:
+        wanted = theirs["keypoints_scores"]
+        assert (detail[order][:, :, 2] - wanted).abs().max() < 2e-3 * wanted.abs().max()
