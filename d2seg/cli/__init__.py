@@ -25,6 +25,7 @@ COMMANDS = {
     "features": "write intermediate features of a model for images",
     "export": "write a model as a mobile file and verify it",
     "convert": "move weights between detectron2, torchvision and other toolboxes",
+    "zoo": "list published models, and download them",
     "inspect": "say what is in an exported file and which runtimes load it",
     "report": "measure stored detections and show curves, confusions and the worst images",
     "benchmark": "compare in one run how fast it is",

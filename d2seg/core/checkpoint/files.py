@@ -29,9 +29,10 @@ def find_checkpoint(address: str, path_manager: Any = PathManager) -> str:
     try:
         path = str(path_manager.get_local_path(address))
     except OSError as error:
+        reason = _first_line(error).rstrip(".")
         raise FileNotFoundError(
-            f"Checkpoint '{address}' cannot be fetched: {_first_line(error)}. Check the address "
-            "and the network, or give a local file (MODEL.WEIGHTS)."
+            f"Checkpoint '{address}' cannot be fetched: {reason}. Check the address and the "
+            "network, or give a local file (MODEL.WEIGHTS)."
         ) from error
     if not Path(path).is_file():
         kind = "is a folder; name the file in it" if Path(path).is_dir() else "does not exist"

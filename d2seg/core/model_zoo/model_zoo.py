@@ -9,9 +9,9 @@ from torch import nn
 
 from d2seg.core.checkpoint import DetectionCheckpointer
 from d2seg.core.config import CfgNode, LazyConfig, get_cfg, instantiate
-from d2seg.core.model_zoo.published import TRAINED
+from d2seg.core.model_zoo.published import TRAINED, trained_address
 from d2seg.core.modeling import build_model
-from d2seg.core.runtime.files import CONFIG_FOLDER, ZOO_ADDRESS
+from d2seg.core.runtime.files import CONFIG_FOLDER
 
 
 class UnknownModelError(ValueError, RuntimeError):
@@ -53,7 +53,7 @@ def get_checkpoint_url(config_path: str) -> str:
     if name not in TRAINED:
         known = (f"{one}.yaml" for one in TRAINED)
         raise UnknownModelError(_unknown("trained model", config_path, known))
-    return f"{ZOO_ADDRESS}{name}/{TRAINED[name]}"
+    return trained_address(name)
 
 
 def is_trained(config_path: str) -> bool:

@@ -1,6 +1,11 @@
 """Where detectron2 publishes trained weights: facts, by folder and name of the config."""
 
-# Run number and the last part of the file name, model_final_<part>.pkl.
+from d2seg.core.runtime.checksum import Checksum
+from d2seg.core.runtime.download_cache import known_checksums
+from d2seg.core.runtime.files import ZOO_ADDRESS
+
+# Run number and the last part of the file name, model_final_<part>.pkl: the first digits of the
+# file's MD5, as detectron2's MODEL_ZOO.md says.
 _FINAL: dict[str, dict[str, tuple[int, str]]] = {
     "COCO-Detection": {
         "fast_rcnn_R_50_FPN_1x": (137635226, "e5f7ce"),
@@ -78,3 +83,16 @@ TRAINED = {
     "Misc/cascade_mask_rcnn_X_152_32x8d_FPN_IN5k_gn_dconv": "18131413/model_0039999_e76410.pkl",
 }
 """Name of a config, without ``.yaml``, to the rest of the address of its weights."""
+
+
+def trained_address(name: str) -> str:
+    """Return the address of the weights of a name in `TRAINED`."""
+    return f"{ZOO_ADDRESS}{name}/{TRAINED[name]}"
+
+
+known_checksums.update(
+    {
+        trained_address(name): Checksum("md5", rest.removesuffix(".pkl")[-6:])
+        for name, rest in TRAINED.items()
+    }
+)

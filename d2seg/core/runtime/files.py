@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from iopath.common.file_io import HTTPURLHandler, OneDrivePathHandler, PathHandler
+from iopath.common.file_io import OneDrivePathHandler, PathHandler
 from iopath.common.file_io import PathManager as IOPathManager
+
+from d2seg.core.runtime.download_cache import DownloadHandler
 
 ZOO_ADDRESS = "https://dl.fbaipublicfiles.com/detectron2/"
 """Where detectron2 publishes its weights; ``detectron2://`` is short for it."""
@@ -60,7 +62,7 @@ PathManager = IOPathManager()
 the folder of published configs.
 """
 
-PathManager.register_handler(HTTPURLHandler())
+PathManager.register_handler(DownloadHandler())
 PathManager.register_handler(OneDrivePathHandler())
 PathManager.register_handler(PrefixHandler("detectron2://", ZOO_ADDRESS))
 PathManager.register_handler(PrefixHandler("d2seg://", f"{_PACKAGE / 'assets'}{os.sep}"))
