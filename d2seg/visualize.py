@@ -22,7 +22,11 @@ LABEL_PIXELS = 12
 GAP_PIXELS = 8
 
 
-def instance_colors(count: int) -> list[tuple[int, int, int]]:
+RGB = tuple[int, int, int]
+"""Red, green and blue in 0..255."""
+
+
+def instance_colors(count: int) -> list[RGB]:
     """Return ``count`` bright RGB colours; neighbours in the list are far apart in hue."""
     return [
         _bright_rgb(hue=index * GOLDEN_RATIO % 1.0, saturation=(0.85, 0.55)[index // 12 % 2])
@@ -88,7 +92,7 @@ def draw_instances(
         colors = instance_colors(len(masks))
         large = _without_overlap(_enlarge_masks(masks.cpu(), scale))
         picture = draw_segmentation_masks(picture, large, alpha=0.35, colors=colors)
-        picture = draw_segmentation_masks(picture, _outlines(large), alpha=1.0, colors=colors)
+        picture = draw_segmentation_masks(picture, mask_outlines(large), alpha=1.0, colors=colors)
         if show_boxes:
             picture = draw_bounding_boxes(picture, boxes.cpu() * scale, colors=colors)
     drawn = np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
@@ -159,7 +163,7 @@ def _without_overlap(masks: Tensor) -> Tensor:
     return owner == torch.arange(len(masks))[:, None, None]
 
 
-def _outlines(masks: Tensor) -> Tensor:
+def mask_outlines(masks: Tensor) -> Tensor:
     """Return the border pixels (N, H, W) of each mask: those with a neighbour outside it."""
     outside = (~masks).float()
     return masks & (F.max_pool2d(outside, kernel_size=3, stride=1, padding=1) > 0)

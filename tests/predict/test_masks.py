@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from d2seg.predict.masks import BoxMasks, ImageMasks, encode_window
-from tests.conftest import RunPython
 
 SIZE_HW = (20, 50)
 BOXES = torch.tensor([[10.0, 4.0, 30.0, 9.0], [0.5, 2.5, 21.0, 19.0], [40.0, 10.0, 60.0, 30.0]])
@@ -112,25 +111,3 @@ def test_finished_masks_have_no_other_threshold() -> None:
         kept.paste(0.3)
     with pytest.raises(ValueError, match="finished masks, with 0.5; leave the threshold out"):
         kept.rle(0.7)
-
-
-MEMORY = """
-import resource, torch
-from d2seg.predict.masks import BoxMasks
-corners = torch.rand(100, 2) * 2900
-masks = BoxMasks(torch.rand(100, 28, 28), torch.cat([corners, corners + 90], 1), (3000, 4000))
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-assert len(masks.rle(0.5)) == 100
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
-"""
-
-
-@pytest.mark.slow
-def test_run_lengths_of_many_objects_in_a_large_image_take_little_memory(
-    run_python: RunPython, record_property: Any
-) -> None:
-    done = run_python("-c", MEMORY)
-    assert done.returncode == 0, done.stderr
-    megabytes = int(done.stdout) / 1e3
-    assert megabytes < 60  # all masks as pixels take 1200 MB
-    record_property("run lengths of 100 objects, 4000 x 3000", f"{megabytes:.0f} MB at most")

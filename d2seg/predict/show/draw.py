@@ -1,24 +1,16 @@
-"""Objects drawn over their image, by supervision."""
+"""Objects drawn over their image."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
+from PIL import Image, ImageDraw, ImageFont
 
-from d2seg.predict.conversion import require
 from d2seg.predict.prediction import Prediction
-from d2seg.visualize import instance_colors
+from d2seg.visualize import RGB, instance_colors, mask_outlines
 
 COLORS = 24
-OPACITY = 0.5
-
-LEAST_TEXT_SCALE = 0.3
-"""What can be read still."""
-
-TEXT_PIXELS = 32.0
-"""Height of a label at a text scale of one."""
-
+OPACITY = 0.45
 LABEL_LINES = 2
 """Objects that are not so many times as high and wide as their label is high get none: labels would
 cover them and each other."""
@@ -44,19 +36,15 @@ class Drawer:
     """Draws what was found over images.
 
     Memory does not grow with the area of the image times the number of objects: masks are drawn one
-    after the other, from run lengths. Small objects have no label.
+    after the other, and only their surroundings are pixels. Small objects have no label.
 
     Args:
         shown: What is drawn of an object.
-
-    Raises:
-        ImportError: supervision is not installed.
     """
 
     def __init__(self, shown: Shown | None = None) -> None:
-        self._sv = require("supervision", "Drawing predictions")
         self._shown = shown or Shown()
-        self._palette = self._sv.ColorPalette([self._sv.Color(*c) for c in instance_colors(COLORS)])
+        self._palette = instance_colors(COLORS)
 
     def draw(
         self,
@@ -77,63 +65,74 @@ class Drawer:
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        scene = np.ascontiguousarray(image[:, :, ::-1])  # supervision's colours are BGR
-        lookup = np.arange(len(found)) if colors is None else np.asarray(colors, dtype=np.int64)
-        size_wh = (image.shape[1], image.shape[0])
-        thickness = self._sv.calculate_optimal_line_thickness(size_wh)
-        text_scale = max(self._sv.calculate_optimal_text_scale(size_wh) * 0.8, LEAST_TEXT_SCALE)
-        detections = found.to_supervision()
-        for annotator in self._annotators(found, thickness):
-            annotator.annotate(scene, detections, custom_color_lookup=lookup)
-        if self._shown.names or self._shown.scores:
-            large = _min_sides(found) >= LABEL_LINES * TEXT_PIXELS * text_scale
-            labels = self._labels(found[torch.from_numpy(large)])
-            self._label_annotator(text_scale).annotate(
-                scene, detections[large], labels, custom_color_lookup=lookup[large]
-            )
-        if note:
-            scene = self._write_note(scene, note, text_scale)
-        return np.ascontiguousarray(scene[:, :, ::-1])
-
-    def _annotators(self, found: Prediction, thickness: int) -> list[Any]:
-        sv, annotators = self._sv, []
+        numbers = range(len(found)) if colors is None else colors
+        chosen = [self._palette[number % COLORS] for number in numbers]
+        scene = image.copy()
         if self._shown.masks and found.has_masks:
-            annotators.append(sv.MaskAnnotator(self._palette, OPACITY))
-            annotators.append(sv.PolygonAnnotator(self._palette, max(thickness // 2, 1)))
+            _paint_masks(scene, found, chosen)
+        canvas = _Canvas(scene)
+        boxes = found.boxes.tolist()
         if self._shown.boxes:
-            annotators.append(sv.BoxAnnotator(self._palette, thickness))
-        return annotators
-
-    def _label_annotator(self, text_scale: float) -> Any:
-        return self._sv.LabelAnnotator(
-            self._palette,
-            text_color=self._sv.Color.BLACK,
-            text_scale=text_scale,
-            text_padding=max(round(8 * text_scale), 1),
-            smart_position=True,
-        )
+            for box, color in zip(boxes, chosen, strict=True):
+                canvas.box(box, color)
+        if self._shown.names or self._shown.scores:
+            for box, label, color in zip(boxes, self._labels(found), chosen, strict=True):
+                canvas.label(box, label, color)
+        if note:
+            canvas.text((0, 0), note, (0, 0, 0))
+        return np.asarray(canvas.picture)
 
     def _labels(self, found: Prediction) -> list[str]:
         names = found.names if self._shown.names else [""] * len(found)
         scores = [f"{score:.0%}" if self._shown.scores else "" for score in found.scores.tolist()]
         return [" ".join(filter(None, pair)) for pair in zip(names, scores, strict=True)]
 
-    def _write_note(self, scene: np.ndarray, note: str, text_scale: float) -> np.ndarray:
-        # The text is centred on the anchor; its size is about that of so many letters.
-        half_wh = len(note) * 10 * text_scale + 10, 15 * text_scale + 5
-        drawn: np.ndarray = self._sv.draw_text(
-            scene,
-            note,
-            self._sv.Point(*half_wh),
-            text_color=self._sv.Color.WHITE,
-            text_scale=text_scale,
-            text_padding=round(8 * text_scale),
-            background_color=self._sv.Color.BLACK,
-        )
-        return drawn
+
+class _Canvas:
+    """Draws lines and labels that are as large as suits the picture."""
+
+    def __init__(self, scene: np.ndarray) -> None:
+        self.picture = Image.fromarray(scene)
+        self._draw = ImageDraw.Draw(self.picture)
+        shorter = min(scene.shape[:2])
+        self._line = max(round(shorter / 300), 1)
+        pixels = max(round(shorter / 45), 11)
+        self._font = ImageFont.load_default(pixels)
+        self._height = round(pixels * 1.3)
+
+    def box(self, box_xyxy: Sequence[float], color: RGB) -> None:
+        left, top, right, bottom = map(round, box_xyxy)
+        inside = (left, top, max(right - 1, left), max(bottom - 1, top))
+        self._draw.rectangle(inside, outline=color, width=self._line)
+
+    def label(self, box_xyxy: Sequence[float], text: str, color: RGB) -> None:
+        """Write above the box, or where that is outside of the picture at its upper edge."""
+        left, top, right, bottom = box_xyxy
+        if min(right - left, bottom - top) >= LABEL_LINES * self._height:
+            self.text((left, max(top - self._height, 0)), text, color)
+
+    def text(self, left_top: tuple[float, float], text: str, color: RGB) -> None:
+        """Write on a background of that colour, as far to the left as it fits."""
+        width = self._draw.textlength(text, font=self._font) + self._height / 2
+        left = max(min(left_top[0], self.picture.width - width), 0)
+        place = (left, left_top[1], left + width, left_top[1] + self._height)
+        self._draw.rectangle(place, fill=color)
+        middle = (left + width / 2, left_top[1] + self._height / 2)
+        ink = (0, 0, 0) if sum(color) > 250 else (255, 255, 255)
+        self._draw.text(middle, text, fill=ink, font=self._font, anchor="mm")
 
 
-def _min_sides(found: Prediction) -> np.ndarray:
-    """Return (N,): the smaller of the height and the width of each box."""
-    sides: np.ndarray = (found.boxes[:, 2:] - found.boxes[:, :2]).amin(1).numpy()
-    return sides
+def _paint_masks(scene: np.ndarray, found: Prediction, colors: Sequence[RGB]) -> None:
+    """Colour the pixels of masks in place, the smaller objects over the larger ones."""
+    if found.mask_source is None:
+        return
+    sides = found.boxes[:, 2:] - found.boxes[:, :2]
+    order = sides.prod(1).argsort(descending=True)
+    windows = found.mask_source[order].windows(found.mask_threshold)
+    for row, (pixels, (left, top)) in zip(order.tolist(), windows, strict=True):
+        part = scene[top : top + pixels.shape[0], left : left + pixels.shape[1]]
+        color = np.array(colors[row], dtype=np.float32)
+        inside = pixels.numpy()
+        part[inside] = part[inside] * (1 - OPACITY) + color * OPACITY
+        if pixels.numel():
+            part[mask_outlines(pixels[None])[0].numpy()] = color

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import ExitStack
+from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,7 +12,7 @@ from PIL import Image
 
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.inputs import Source
-from d2seg.predict.conversion import require
+from d2seg.inputs.video import require_pyav
 from d2seg.predict.prediction import Prediction
 
 RESULTS_FILE = "instances.json"
@@ -38,7 +39,7 @@ class PredictionFiles:
         self._folder = folder
         self._frame_rate = frame_rate
         self._open = ExitStack()
-        self._video: tuple[Path, tuple[int, ...], Any] | None = None
+        self._video: tuple[Path, tuple[int, ...], _Video] | None = None
         self._images: list[dict[str, Any]] = []
         self._results: list[dict[str, Any]] = []
         self._class_names: tuple[str, ...] = ()
@@ -86,17 +87,18 @@ class PredictionFiles:
         even = picture[: height // 2 * 2, : width // 2 * 2]  # H.264 asks for it
         if self._video is None or self._video[:2] != (source.path, even.shape):
             self._video = (source.path, even.shape, self._start_video(source, even))
-        self._video[2].write_frame(np.ascontiguousarray(even[:, :, ::-1]))
+        self._video[2].add(even)
 
-    def _start_video(self, source: Source, picture: np.ndarray) -> Any:
+    def _start_video(self, source: Source, picture: np.ndarray) -> "_Video":
         self._open.close()  # the video before is complete
-        sv = require("supervision", "Writing videos")
         path = self._folder / f"{source.name.rpartition('_')[0]}.mp4"
+        av = require_pyav()
         temporary = self._open.enter_context(replace_when_complete(path))
-        height, width = picture.shape[:2]
-        info = sv.VideoInfo(width, height, source.frame_rate or self._frame_rate)
         self.written.append(path)
-        return self._open.enter_context(sv.VideoSink(str(temporary), info, codec="avc1"))
+        rate = source.frame_rate or self._frame_rate
+        video = _Video(av, temporary, rate, (picture.shape[0], picture.shape[1]))
+        self._open.callback(video.close)
+        return video
 
     def _dataset(self) -> dict[str, Any]:
         categories = [{"id": i, "name": n} for i, n in enumerate(self._class_names, start=1)]
@@ -106,3 +108,24 @@ class PredictionFiles:
         with replace_when_complete(self._folder / name) as temporary:
             temporary.write_text(json.dumps(content), encoding="utf-8")
         self.written.append(self._folder / name)
+
+
+class _Video:
+    """Writes H.264, which every browser plays."""
+
+    def __init__(self, av: Any, path: Path, rate: float, size_hw: tuple[int, int]) -> None:
+        self._av = av
+        self._container = av.open(str(path), "w")
+        self._stream = self._container.add_stream("libx264", Fraction(rate).limit_denominator(1001))
+        self._stream.height, self._stream.width = size_hw
+        self._stream.pix_fmt = "yuv420p"
+
+    def add(self, picture: np.ndarray) -> None:
+        """Write a frame (H, W, 3) uint8 RGB."""
+        frame = self._av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+        self._container.mux(self._stream.encode(frame))
+
+    def close(self) -> None:
+        """Write what the encoder holds back, and the index."""
+        self._container.mux(self._stream.encode())
+        self._container.close()

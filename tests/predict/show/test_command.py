@@ -18,8 +18,6 @@ from tests.export.models import thin_config, thin_model
 from tests.inputs.pictures import write_video
 from tests.reference import deterministic
 
-pytest.importorskip("supervision")
-
 Run = Callable[..., int]
 
 
@@ -192,15 +190,17 @@ def test_bad_input_is_one_sentence(
     assert not list(Path("out").glob("*.json"))
 
 
-def test_supervision_is_asked_for(
+def test_pyav_is_asked_for(
     predict: Run,
-    pictures: Path,
+    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setitem(sys.modules, "supervision", None)
-    assert predict("--input", pictures) == 1
-    assert 'supervision: pip install "d2seg[viz]"' in capsys.readouterr().err
+    write_video(tmp_path / "film.avi", moving_frames(2))
+    monkeypatch.setitem(sys.modules, "av", None)
+    assert predict("--input", tmp_path / "film.avi", "--output", "out") == 1
+    assert 'av (PyAV): pip install "d2seg[video]"' in capsys.readouterr().err
+    assert not Path("out").exists()
 
 
 class FakeWindow:

@@ -9,8 +9,7 @@ import torch
 from d2seg.predict.masks import BoxMasks
 from d2seg.predict.prediction import Prediction
 from d2seg.predict.show import Drawer, Shown, make_picture_grid
-
-pytest.importorskip("supervision")
+from d2seg.visualize import instance_colors
 
 SIZE_HW = (120, 200)
 NOTHING = Shown(masks=False, boxes=False, names=False, scores=False)
@@ -43,13 +42,24 @@ def test_masks_are_coloured_where_they_are() -> None:
     drawn = Drawer(NOTHING._replace(masks=True)).draw(image, found)
     assert np.array_equal(image, grey())
     assert np.array_equal(changed(drawn), found.masks().any(0).numpy())
+    assert not np.array_equal(drawn[21, 50], drawn[20, 50])  # the outline is not transparent
     assert not np.array_equal(drawn[60, 50], drawn[45, 125])
+
+
+def test_the_smaller_object_is_on_top() -> None:
+    boxes = torch.tensor([[60.0, 30.0, 80.0, 60.0], [10.0, 10.0, 190.0, 110.0]])
+    masks = BoxMasks(torch.ones(2, 28, 28), boxes, SIZE_HW)
+    drawn = Drawer(NOTHING._replace(masks=True)).draw(
+        grey(), prediction(boxes=boxes, mask_source=masks)
+    )
+    assert drawn[30, 70].tolist() == list(instance_colors(1)[0])
 
 
 def test_boxes_are_lines() -> None:
     drawn = changed(Drawer(NOTHING._replace(boxes=True)).draw(grey(), prediction()))
     assert drawn[20, 50]
-    assert drawn[60, 90]
+    assert drawn[60, 89]
+    assert not drawn[60, 90]
     assert not drawn[60, 50]
 
 
