@@ -56,3 +56,13 @@ def test_a_published_config_as_the_base(tmp_path: Path) -> None:
     cfg = load_config(path)
     assert cfg.MODEL.MASK_ON
     assert (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.SOLVER.MAX_ITER) == (3, 270000)
+
+
+def test_keys_that_detectron2_does_not_know_are_refused_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("d2seg.config.FRAMEWORK", "detectron2")
+    load_config(NAME)  # the defaults are its own way
+    message = r"MODEL.RPN.RANK_BY is 'probability', which detectron2 does not know; set D2SEG_FRAM"
+    with pytest.raises(ValueError, match=message):
+        load_config(NAME, ["MODEL.RPN.RANK_BY", "probability"])

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``d2seg convert``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("input", type=Path, metavar="IN", help="weight file")
+    parser.add_argument("input", metavar="IN", help="weight file, or an address of one")
     parser.add_argument(
         "--output",
         required=True,

@@ -30,7 +30,7 @@ _BACKGROUND_FIRST = (TORCHVISION, BENCHMARK, DETECTRON)
 
 
 def convert(
-    input_file: Path,
+    input_file: str | Path,
     output: Path,
     *,
     to: str = "detectron2",
@@ -42,7 +42,7 @@ def convert(
 
     Args:
         input_file: ``.pth``, ``.pkl`` or ``.safetensors`` of detectron2, Detectron, Caffe2,
-            maskrcnn-benchmark, torchvision or timm.
+            maskrcnn-benchmark, torchvision or timm; a file or an address.
         output: File to write; its suffix says which kind. The config gets its name with ``.yaml``.
         to: Whose names the output has, ``detectron2`` or ``torchvision``.
         config_file: The model's config, in place of one made from the file; needed to write a
@@ -58,7 +58,7 @@ def convert(
     if to not in TARGETS:
         raise ValueError(f"The target is '{to}'; use one of {', '.join(TARGETS)}.")
     check_suffix(output, SUFFIXES if to == "detectron2" else (".pth", ".safetensors"))
-    if input_file.resolve() == output.resolve():
+    if Path(input_file).resolve() == output.resolve():
         raise ValueError(f"The output '{output}' is the input; name another file.")
     source = read_source(input_file)
     cfg, conventions = _config(source, config_file, overrides, norm_eps)

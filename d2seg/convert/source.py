@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2seg.core.checkpoint.files import read_checkpoint
+from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
 from d2seg.core.checkpoint.formats import FORMATS, Renamed, find_format
 from d2seg.core.checkpoint.formats.detectron import is_detector, rename_detectron
 
@@ -46,17 +46,19 @@ class Source:
     digest: str
 
 
-def read_source(path: Path) -> Source:
+def read_source(address: str | Path) -> Source:
     """Read a file and give its tensors detectron2's names.
 
     Args:
-        path: ``.pth``, ``.pkl`` or ``.safetensors``.
+        address: ``.pth``, ``.pkl`` or ``.safetensors``: a file, or an address as of
+            ``MODEL.WEIGHTS``.
 
     Raises:
         FileNotFoundError: There is no such file.
         ValueError: It cannot be read, is of no known format, or has names that its format does
             not have.
     """
+    path = Path(find_checkpoint(str(address)) if "://" in str(address) else address)
     if not path.is_file():
         raise FileNotFoundError(f"There is no weight file '{path}'.")
     checkpoint = read_checkpoint(str(path))

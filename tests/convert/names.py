@@ -79,17 +79,20 @@ def _layer(shapes: Shapes, name: str, shape: tuple[int, ...], gn: bool = False) 
         shapes[f"{name}{suffix}"] = (channels,)
 
 
-def benchmark_resnet(body: str, depth: int, stages: tuple[int, ...]) -> Shapes:
+def benchmark_resnet(
+    body: str, depth: int, stages: tuple[int, ...], groups: int = 1, width: int = 64
+) -> Shapes:
     """List stages of a ResNet of maskrcnn-benchmark with frozen batch norms."""
     shapes: Shapes = {}
     for stage in stages:
-        middle, after = 64 * 2 ** (stage - 1), 256 * 2 ** (stage - 1)
+        middle, after = groups * width * 2 ** (stage - 1), 256 * 2 ** (stage - 1)
         before = 64 if stage == 1 else after // 2
         for block in range(BLOCKS[depth][stage - 1]):
             name = f"{body}layer{stage}.{block}"
             first = before if block == 0 else after
             for index, shape in enumerate(
-                [(middle, first, 1, 1), (middle, middle, 3, 3), (after, middle, 1, 1)], start=1
+                [(middle, first, 1, 1), (middle, middle // groups, 3, 3), (after, middle, 1, 1)],
+                start=1,
             ):
                 shapes[f"{name}.conv{index}.weight"] = shape
                 shapes |= _norm(f"{name}.bn{index}", shape[0])
@@ -99,9 +102,11 @@ def benchmark_resnet(body: str, depth: int, stages: tuple[int, ...]) -> Shapes:
     return shapes
 
 
-def benchmark_mask_rcnn_fpn(depth: int) -> Shapes:
+def benchmark_mask_rcnn_fpn(depth: int, groups: int = 1, width: int = 64) -> Shapes:
     """List a Mask R-CNN of maskrcnn-benchmark with a pyramid, anchors included."""
-    shapes = _benchmark_stem() | benchmark_resnet("backbone.body.", depth, (1, 2, 3, 4))
+    stages = (1, 2, 3, 4)
+    shapes = _benchmark_stem()
+    shapes |= benchmark_resnet("backbone.body.", depth, stages, groups, width)
     for level in (1, 2, 3, 4):
         _plain(shapes, f"backbone.fpn.fpn_inner{level}", (256, 256 * 2 ** (level - 1), 1, 1))
         _plain(shapes, f"backbone.fpn.fpn_layer{level}", (256, 256, 3, 3))
@@ -119,6 +124,29 @@ def benchmark_mask_rcnn_fpn(depth: int) -> Shapes:
     shapes["roi_heads.mask.predictor.conv5_mask.weight"] = (256, 256, 2, 2)
     shapes["roi_heads.mask.predictor.conv5_mask.bias"] = (256,)
     _plain(shapes, "roi_heads.mask.predictor.mask_fcn_logits", (81, 256, 1, 1))
+    return shapes
+
+
+def benchmark_mask_rcnn_gn() -> Shapes:
+    """List a Mask R-CNN of maskrcnn-benchmark on a ResNet-50 with a pyramid and group norms.
+
+    A convolution with its norm is a sequence there; the box head has four of them in one.
+    """
+    shapes: Shapes = {}
+    for name, shape in benchmark_mask_rcnn_fpn(50).items():
+        layer, _, leaf = name.rpartition(".")
+        if leaf.startswith("running_") or ".fc7." in name:
+            continue
+        if (".fpn_" not in name and ".mask_fcn" not in name) or "logits" in name:
+            shapes[name] = shape
+        elif leaf == "weight":
+            shapes[f"{layer}.0.weight"] = shape
+            shapes[f"{layer}.1.weight"] = shapes[f"{layer}.1.bias"] = shape[:1]
+    for index in range(4):
+        convs = "roi_heads.box.feature_extractor.xconvs"
+        shapes[f"{convs}.{3 * index}.weight"] = (256, 256, 3, 3)
+        shapes[f"{convs}.{3 * index + 1}.weight"] = (256,)
+        shapes[f"{convs}.{3 * index + 1}.bias"] = (256,)
     return shapes
 
 

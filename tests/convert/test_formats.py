@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -129,6 +130,8 @@ def test_cells_of_several_sizes_are_put_in_detectron2s_order() -> None:
         pytest.param(names.benchmark_mask_rcnn_c4(), C4, 50, id="R50-C4"),
         pytest.param(names.benchmark_mask_rcnn_fpn(50), FPN, 50, id="R50-FPN"),
         pytest.param(names.benchmark_mask_rcnn_fpn(101), None, 101, id="R101-FPN"),
+        pytest.param(names.benchmark_mask_rcnn_fpn(101, 32, 8), None, 101, id="X101-32x8d-FPN"),
+        pytest.param(names.benchmark_mask_rcnn_gn(), GN, 50, id="R50-FPN-GN"),
     ],
 )
 def test_maskrcnn_benchmark(theirs: names.Shapes, case: str | None, depth: int) -> None:
@@ -244,3 +247,20 @@ def test_published_backbones_of_caffe2() -> None:
     renamed = rename_detectron(marked({**theirs, "conv1_b": (64,)}))
     assert "stem.conv1.weight" in renamed.model and "res5.2.conv3.norm.bias" in renamed.model
     assert set(renamed.dropped) == {"fc1000_w", "fc1000_b", "conv1_b"}
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_damaged_files_are_refused_in_a_sentence(seed: int) -> None:
+    """One tensor of a detector is missing, or has another shape."""
+    random = np.random.RandomState(seed)
+    theirs = names.benchmark_mask_rcnn_fpn(50)
+    name = sorted(n for n in theirs if "cell_anchors" not in n)[random.randint(len(theirs) - 5)]
+    damages: list[tuple[int, ...] | None] = [None, (), (0,), (7,), (5, 3), (2, 3, 1, 1)]
+    shape = damages[seed % len(damages)]
+    damaged = {**theirs, name: shape} if shape is not None else theirs
+    weights = marked({n: s for n, s in damaged.items() if n != name or shape is not None})  # type: ignore[arg-type]
+    known = find_format(weights)
+    if known is None:  # the stem's convolution itself is gone
+        return
+    with pytest.raises(ValueError, match=r"missing|shape|no .*weight|blocks|ResNet"):
+        make_config(source(known.rename(weights), BENCHMARK))

@@ -29,6 +29,8 @@ def move_background(renamed: Renamed) -> Renamed:
     model, background, reordered = dict(renamed.model), {}, []
     for name, tensor in renamed.model.items():
         rows = _rows_of_background(name)
+        if tensor.dim() == 0:
+            continue  # of no layer; whoever looks at shapes will say so
         if name.startswith(CLASSIFIER):
             model[name] = torch.roll(tensor, -1, dims=0)
         elif rows:

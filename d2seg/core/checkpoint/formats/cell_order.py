@@ -24,6 +24,8 @@ def sizes_before_ratios(renamed: Renamed) -> Renamed:
     model, reordered = dict(renamed.model), []
     for name, tensor in renamed.model.items():
         values = 1 if name.startswith(_LOGITS) else 4 if name.startswith(_DELTAS) else 0
+        if tensor.dim() == 0:
+            continue  # of no layer; whoever looks at shapes will say so
         sizes, rest = divmod(len(tensor), NUM_RATIOS * values) if values else (0, 0)
         if sizes > 1 and rest == 0:
             model[name] = _transpose(tensor, sizes, values)
