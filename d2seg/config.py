@@ -116,7 +116,8 @@ def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = 
 
     Args:
         config_file: A file or address, or a name of the model zoo such as
-            ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``. A file wins over a name.
+            ``COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml``, or of a zoo in ``D2SEG_ZOO``
+            (docs/zoo.md), whose weights it then has. A file wins over a name.
         overrides: Full keys and values in turn, ``["MODEL.DEVICE", "cpu"]``.
 
     Raises:
@@ -127,9 +128,10 @@ def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = 
     cfg = get_cfg()
     add_d2seg_config(cfg)
     # No code in YAML, whichever framework reads it.
-    path = _find_config(os.fspath(config_file))
+    path, weights = _find_config(os.fspath(config_file))
     try:
         cfg.merge_from_file(path, allow_unsafe=False)
+        cfg.MODEL.WEIGHTS = weights or cfg.MODEL.WEIGHTS
         cfg.merge_from_list(list(overrides))
     except AssertionError as error:  # how yacs itself reports bad input
         raise ValueError(str(error)) from error
@@ -154,13 +156,19 @@ def _require_conventions(cfg: CfgNode) -> None:
                 )
 
 
-def _find_config(name: str) -> str:
+def _find_config(name: str) -> tuple[str, str]:
+    """Return the file of a config, and the weights that a zoo of ``D2SEG_ZOO`` has for it."""
     path = os.path.expanduser(name)
     if "://" in path or PathManager.isfile(path):
-        return path
+        return path, ""
     try:
-        return str(model_zoo.get_config_file(name))
+        return str(model_zoo.get_config_file(name)), ""
     except (ValueError, RuntimeError) as error:
+        from d2seg.zoo import find_listed, local_file
+
+        listed = find_listed(name)
+        if listed is not None:
+            return str(local_file(listed.config)), listed.weights
         raise FileNotFoundError(
             f"Config '{name}' is neither a file nor a published config. {error}"
         ) from error

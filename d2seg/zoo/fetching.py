@@ -36,10 +36,10 @@ def fetch_model(model: ZooModel, force: bool = False) -> Fetched:
         ConnectionError: An address cannot be reached.
         ValueError: The weights have another checksum than the zoo says, or than they had.
     """
-    config = _local(model.config, force, None)
+    config = local_file(model.config, force)
     if not model.weights:
         return Fetched(config, None, "")
-    weights = _local(model.weights, force, model.checksum)
+    weights = local_file(model.weights, force, model.checksum)
     return Fetched(config, weights, hash_of(weights))
 
 
@@ -50,7 +50,8 @@ def is_here(model: ZooModel) -> bool:
     return bool(model.weights) and Path(model.weights).is_file()
 
 
-def _local(address: str, force: bool, checksum: Checksum | None) -> Path:
+def local_file(address: str, force: bool = False, checksum: Checksum | None = None) -> Path:
+    """Return the local file of an address or a path, as `fetch_model` does for all of a model."""
     if address.startswith(WEB):
         return fetch(address, force=force, checksum=checksum)
     path = Path(PathManager.get_local_path(address)) if "://" in address else Path(address)

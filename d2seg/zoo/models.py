@@ -9,7 +9,7 @@ from d2seg.core.runtime.checksum import Checksum
 from d2seg.core.runtime.download_cache import known_checksums
 from d2seg.core.runtime.files import CONFIG_FOLDER
 
-PUBLISHED = "detectron2"
+PUBLISHED = "published"
 """The name of the zoo of published configs."""
 
 

@@ -39,8 +39,7 @@ def all_models(zoo_files: Sequence[str] = ()) -> dict[str, ZooModel]:
         FileNotFoundError, ConnectionError, ValueError: As of `read_zoo`; or two have one name.
     """
     known = {model.name: model for model in published_models()}
-    always = shlex.split(os.environ.get(VARIABLE, ""), posix=os.name == "posix")
-    for zoo_file in dict.fromkeys([*always, *zoo_files]):
+    for zoo_file in dict.fromkeys([*_always(), *zoo_files]):
         for model in read_zoo(zoo_file):
             if model.name in known:
                 raise ValueError(
@@ -49,6 +48,16 @@ def all_models(zoo_files: Sequence[str] = ()) -> dict[str, ZooModel]:
                 )
             known[model.name] = model
     return known
+
+
+def find_listed(name: str) -> ZooModel | None:
+    """Return the model of this name, with or without ``.yaml``, in the zoos of ``D2SEG_ZOO``.
+
+    Raises:
+        FileNotFoundError, ConnectionError, ValueError: As of `read_zoo`.
+    """
+    models = (model for zoo_file in _always() for model in read_zoo(zoo_file))
+    return next((model for model in models if model.name == name.removesuffix(".yaml")), None)
 
 
 def read_zoo(source: str) -> list[ZooModel]:
@@ -75,6 +84,10 @@ def read_zoo(source: str) -> list[ZooModel]:
     zoo = str(content.get("zoo", path.stem))
     base = source if source.startswith(WEB) else str(path.absolute())
     return [_model(str(name), entry, zoo, base) for name, entry in models.items()]
+
+
+def _always() -> list[str]:
+    return shlex.split(os.environ.get(VARIABLE, ""), posix=os.name == "posix")
 
 
 def _newest(address: str) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from d2seg.cli import main
+from d2seg.config import load_config
 from d2seg.core.runtime import download, download_cache
 from d2seg.zoo import all_models, fetch_model, find_model, published_models, read_zoo, search_models
 from tests.web import Web, serving
@@ -82,6 +83,19 @@ def test_a_zoo_is_one_file(tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyP
     assert fetched.sha256 == SHA256
 
 
+def test_a_name_of_a_zoo_is_a_config_with_its_weights(
+    tmp_path: Path, web: Web, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{web.address}/wheat/model_final.pth"
+    with pytest.raises(FileNotFoundError, match="'wheat/mask_rcnn' is neither a file nor"):
+        load_config("wheat/mask_rcnn")
+    monkeypatch.setenv("D2SEG_ZOO", wheat(tmp_path, address))
+    cfg = load_config("wheat/mask_rcnn.yaml")
+    assert (address, True) == (cfg.MODEL.WEIGHTS, cfg.MODEL.MASK_ON)
+    assert load_config("wheat/mask_rcnn", ["MODEL.WEIGHTS", "x.pth"]).MODEL.WEIGHTS == "x.pth"
+    assert load_config(f"{NAME}.yaml").MODEL.WEIGHTS.endswith("R-50.pkl")
+
+
 def test_paths_are_relative_to_the_zoo_file(tmp_path: Path, web: Web) -> None:
     (tmp_path / "model.pth").write_bytes(CONTENT)
     text = ZOO.replace("configs://", "").format(weights="model.pth", sha256=SHA256)
@@ -135,7 +149,7 @@ def test_a_bad_zoo_file_is_named(tmp_path: Path, text: str, message: str) -> Non
 
 def test_a_name_is_of_one_model(tmp_path: Path) -> None:
     zoo = write_zoo(tmp_path, f"models: {{{NAME}: {{config: x}}}}")
-    with pytest.raises(ValueError, match="zoos 'detectron2' and 'zoo' both have a model"):
+    with pytest.raises(ValueError, match="zoos 'published' and 'zoo' both have a model"):
         all_models([zoo])
     with pytest.raises(FileNotFoundError, match=r"No zoo file at 'gone\.yaml'"):
         all_models(["gone.yaml"])
