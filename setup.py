@@ -52,7 +52,7 @@ setup(
     extras_require={
         "executorch": ["executorch>=1.3"],
         # zarr 3 has no release for Python 3.10.
-        "features": ["zarr>=3; python_version >= '3.11'", "pyarrow"],
+        "features": ["zarr>=3; python_version >= '3.11'", "pyarrow>=14.0.1"],
         "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"],
         # A model becomes an OpenVINO file by way of ONNX.
         "openvino": ["openvino>=2025.2", "nncf>=2.17", "onnx>=1.19", "onnxscript>=0.5"],

@@ -62,6 +62,8 @@ def load_image(path: str | Path, channel_order: str = "BGR") -> np.ndarray:
         image: np.ndarray = read_image(str(path), format=channel_order)
     # Pillow reports a damaged file as any of these, depending on the format and where it broke.
     except (OSError, SyntaxError, ValueError, EOFError) as error:
+        if isinstance(error.__cause__, Image.DecompressionBombError):
+            raise
         raise ValueError(
             f"'{path}' cannot be read as an image (is it damaged or another kind of file?)."
         ) from error

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from d2seg.cli import USER_ERRORS, describe_error
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.core.runtime.untrusted.images import open_image
 
 THING, UNLABELED = 0, 255
 
@@ -73,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     labels = label_of_category(content["categories"])
 
     def convert(annotation: dict[str, Any]) -> None:
-        with Image.open(args.panoptic / annotation["file_name"]) as image:
+        with open_image(args.panoptic / annotation["file_name"]) as image:
             panoptic = np.asarray(image.convert("RGB"))
         label_map = make_label_map(panoptic, annotation["segments_info"], labels)
         with replace_when_complete(args.output / annotation["file_name"]) as temporary:

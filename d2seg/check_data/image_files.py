@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeVar
 from PIL import ExifTags, Image
 
 from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.untrusted.images import open_image
 
 Progress = Callable[[Sequence[Any], str], Iterable[Any]]
 """Takes things to go through and a word for them; yields them and may show how far it is."""
@@ -79,7 +80,7 @@ def examine_file(path: str, decode: bool = True) -> FileFacts:
         path = PathManager.get_local_path(path)
         if not os.path.isfile(path):
             return FileFacts(is_there=False)
-        with Image.open(path) as image:
+        with open_image(path) as image:
             # The further pictures of an MPO photo are previews, or its other eye.
             frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
             if decode or _turns_when_loaded(image):

@@ -15,10 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from d2seg.core.runtime.untrusted.images import open_image
 from d2seg.framework import PathManager, comm
 
 Mapper = Callable[[dict[str, Any]], dict[str, Any] | None]
@@ -211,7 +211,7 @@ def _is_wide(image: dict[str, Any]) -> bool:
     if "width" in image and "height" in image:
         return image["width"] > image["height"]
     # Some data sets, such as those of label maps, do not say; the file's header does.
-    with PathManager.open(image["file_name"], "rb") as file, Image.open(file) as opened:
+    with PathManager.open(image["file_name"], "rb") as file, open_image(file) as opened:
         turned = opened.getexif().get(_EXIF_ORIENTATION, 1) in _SIDEWAYS
         width, height = opened.size
     return height > width if turned else width > height

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.untrusted.images import open_image
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
         array as the file has it, which is (H, W) for grey images.
 
     Raises:
-        ValueError: The format is unknown, or the file is not an image or is damaged.
+        ValueError: The format is unknown, or the file is not an image, is damaged or too large.
         FileNotFoundError: There is no such file.
         IsADirectoryError: It is a folder.
     """
@@ -47,7 +48,7 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
     if not os.path.exists(path):
         raise FileNotFoundError(f"There is no image file '{file_name}'.")
     try:
-        with Image.open(path) as image:
+        with open_image(path) as image:
             if format is not None and _exceeds_8_bits(image):
                 logger.warning(
                     "'%s' has values above 255, which are cut off; scale it to 8 bits.", file_name
@@ -56,6 +57,11 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
     except UnidentifiedImageError as error:
         raise ValueError(
             f"'{file_name}' is not an image in any format that Pillow reads."
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"The image '{file_name}' is too large ({error}); cut it into parts, or set "
+            "PIL.Image.MAX_IMAGE_PIXELS."
         ) from error
     except (OSError, SyntaxError) as error:  # Pillow reports damage in either way
         raise ValueError(f"The image '{file_name}' cannot be read: {error}.") from error

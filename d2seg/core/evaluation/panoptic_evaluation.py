@@ -1,6 +1,5 @@
 """Panoptic quality of a data set in COCO's format."""
 
-import json
 import logging
 import os
 from collections import OrderedDict
@@ -22,7 +21,7 @@ from d2seg.core.evaluation.panoptic_quality import (
     panoptic_quality,
 )
 from d2seg.core.evaluation.tables import metrics_table
-from d2seg.core.runtime.files import PathManager, replace_when_complete
+from d2seg.core.runtime.files import PathManager, read_json, replace_when_complete
 
 __all__ = ["COCOPanopticEvaluator"]
 
@@ -124,8 +123,8 @@ class COCOPanopticEvaluator(DatasetEvaluator):
         json_file = self._metadata.panoptic_json
         if not PathManager.isfile(json_file):
             raise FileNotFoundError(f"There is no panoptic annotation file '{json_file}'.")
-        with PathManager.open(json_file) as file:
-            return json.load(file)
+        content: dict[str, Any] = read_json(json_file)
+        return content
 
     @cached_property
     def _annotations(self) -> dict[str, dict[str, Any]]:

@@ -1,7 +1,6 @@
 """Data sets by name: how to load them, and what is known about them."""
 
 import difflib
-import json
 from collections import UserDict
 from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.runtime.errors import InvalidArgumentError, MetadataConflictError
-from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.files import PathManager, read_json
 
 _LISTED = 10
 
@@ -225,8 +224,7 @@ def _counts_in_file(name: str) -> list[dict[str, Any]]:
     path = metadata.get("json_file")
     if not path or not PathManager.isfile(path):
         return []
-    with PathManager.open(path) as file:
-        categories = json.load(file).get("categories", [])
+    categories = read_json(path).get("categories", [])
     if not categories or any("image_count" not in one for one in categories):
         return []
     by_id = sorted(categories, key=lambda one: one["id"])

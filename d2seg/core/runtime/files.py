@@ -1,5 +1,6 @@
 """Paths, addresses and writing files so that a killed run leaves no half of one."""
 
+import json
 import os
 import re
 import tempfile
@@ -114,6 +115,23 @@ def remove_unfinished(folder: str | os.PathLike[str], pattern: str) -> list[Path
     """
     left = [path for path in Path(folder).glob(".*") if _is_unfinished(path, pattern)]
     return [path for path in sorted(left) if _remove_if_abandoned(path)]
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Return what a JSON file holds.
+
+    Args:
+        path: A file, or an address that the path manager knows.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no JSON, or nested deeper than Python goes.
+    """
+    with PathManager.open(os.fspath(path), encoding="utf-8") as file:
+        try:
+            return json.load(file)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"'{path}' is not a JSON file: {error}.") from error
 
 
 def _is_unfinished(path: Path, pattern: str) -> bool:

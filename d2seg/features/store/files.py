@@ -80,7 +80,10 @@ def load_file(path: str | Path) -> ImageFeatures:
             f"'{path}' is a safetensors file without a description; expected one that "
             "d2seg.features.save_features wrote."
         )
-    return tensors, json.loads(metadata[METADATA_KEY])
+    try:
+        return tensors, json.loads(metadata[METADATA_KEY])
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The description in '{path}' is not JSON ({error}).") from error
 
 
 class FileStore(FeatureStore):
@@ -147,7 +150,7 @@ def _is_complete(path: Path) -> bool:
             inside = (file.metadata() or {}).get(METADATA_KEY)
         beside = path.with_suffix(".json").read_text(encoding="utf-8")
         return inside is not None and json.loads(beside) == json.loads(inside)
-    except (SafetensorError, OSError, ValueError):
+    except (SafetensorError, OSError, ValueError, RecursionError):
         return False
 
 

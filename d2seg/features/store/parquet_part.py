@@ -5,7 +5,10 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
+from d2seg.core.runtime.untrusted.parts import OversizedError, require_plausible
 from d2seg.features.store.parquet_table import import_pyarrow
+
+MOST_TIMES_ITS_SIZE = 1000
 
 METADATA_KEY = b"d2seg.features"
 PATTERN = "objects-*.parquet"
@@ -57,7 +60,7 @@ def read_part(path: Path) -> Part:
         ModuleNotFoundError: pyarrow is not installed.
         ValueError: It is something else, or damaged.
     """
-    return Part(_read(path, lambda file: file.read()), read_images(path))
+    return Part(_read(path, _read_plausible), read_images(path))
 
 
 def read_images(path: Path) -> dict[str, About]:
@@ -73,7 +76,10 @@ def read_images(path: Path) -> dict[str, About]:
             f"'{path}' is a Parquet file without a list of images; expected one that "
             "d2seg.features.open_store wrote."
         )
-    return _unpack(json.loads(metadata[METADATA_KEY]))
+    try:
+        return _unpack(json.loads(metadata[METADATA_KEY]))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"The list of images in '{path}' is damaged ({error}).") from error
 
 
 def read_schema(path: Path) -> Any:
@@ -91,9 +97,36 @@ def _read(path: Path, read: Callable[[Any], Result]) -> Result:
     try:
         with parquet.ParquetFile(path) as file:
             return read(file)
+    except OversizedError as error:
+        raise ValueError(f"'{path}' {error}.") from error
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"'{path}' is not a Parquet file, or is damaged ({reason}).") from error
+
+
+def _read_plausible(file: Any) -> Any:
+    """Read the rows, unless a few bytes stand for very many of them."""
+    metadata = file.metadata
+    groups = [metadata.row_group(index) for index in range(metadata.num_row_groups)]
+    stored = sum(
+        group.column(index).total_compressed_size
+        for group in groups
+        for index in range(group.num_columns)
+    )
+    rows = sum(group.num_rows for group in groups)
+    row_bytes = sum(_value_bytes(field.type) for field in file.schema_arrow)
+    require_plausible(stored, rows * row_bytes, MOST_TIMES_ITS_SIZE)
+    return file.read()
+
+
+def _value_bytes(kind: Any) -> int:
+    """Return about how many bytes a value of a column takes."""
+    if hasattr(kind, "list_size"):
+        return int(kind.list_size) * _value_bytes(kind.value_type)
+    try:
+        return int(kind.bit_width) // 8 or 1
+    except ValueError:  # text, which has no fixed width
+        return 16
 
 
 def _pack(images: Mapping[str, About]) -> dict[str, Any]:

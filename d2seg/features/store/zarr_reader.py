@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from d2seg.core.runtime.untrusted.parts import OversizedError, require_plausible
 from d2seg.features.store.base import ImageFeatures
 from d2seg.features.store.extras import import_zarr
 
@@ -16,6 +17,12 @@ MARK = {"d2seg": "features", "version": 1}
 """The attributes of a store of features."""
 
 METADATA_FILE = "zarr.json"
+
+MOST_TIMES_ITS_SIZE = 1000
+"""Features are packed to a tenth, and all zeros to a few hundredths of a percent."""
+
+_CODECS = {"bytes", "zstd"}
+"""What the store packs arrays with."""
 
 
 class ZarrFolder(Mapping[str, ImageFeatures]):
@@ -41,6 +48,8 @@ class ZarrFolder(Mapping[str, ImageFeatures]):
             group = self._root[name]
             description = dict(group.attrs)
             tensors = {key: _read_array(group[key]) for key in description["tensors"]}
+        except OversizedError as error:
+            raise ValueError(f"Image '{name}' of '{self.path}' {error}.") from error
         except (OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise ValueError(f"Image '{name}' of '{self.path}' is damaged ({error}).") from error
         return tensors, description
@@ -61,7 +70,8 @@ def open_root(path: Path) -> Any:
     """
     zarr = import_zarr()
     try:
-        root = zarr.open_group(path, mode="r")
+        # Not format 2, whose codecs include Python's pickle.
+        root = zarr.open_group(path, mode="r", zarr_format=3)
         if root.attrs.asdict() == MARK:
             return root
     except (OSError, KeyError, TypeError, ValueError):
@@ -87,6 +97,10 @@ def _is_complete(group: Path) -> bool:
 
 
 def _read_array(array: Any) -> Tensor:
+    unknown = {codec.to_dict()["name"] for codec in array.metadata.codecs} - _CODECS
+    if unknown or array.dtype.kind not in "biuf":
+        raise ValueError(f"array {array.basename} is of {array.dtype}, packed by {unknown or ''}")
+    require_plausible(array.nbytes_stored(), array.nbytes, MOST_TIMES_ITS_SIZE)
     if array.nchunks_initialized < array.nchunks:
         raise ValueError(f"array {array.basename} lacks chunks")
     return torch.from_numpy(np.array(array[...]))

@@ -118,7 +118,7 @@ def _read_json(source: JsonSource) -> Any:
         raise FileNotFoundError(f"No file at '{source}'.")
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:  # also what is no UTF-8
+    except (ValueError, RecursionError) as error:  # also what is no UTF-8
         raise ValueError(f"'{source}' is not JSON: {error}.") from error
 
 

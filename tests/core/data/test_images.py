@@ -84,3 +84,21 @@ def test_an_unknown_format_lists_the_known_ones(picture: Path) -> None:
         read_image(picture, "HSV")
     with pytest.raises(ValueError, match="'HSV' is unknown"):
         convert_image_to_rgb(RGB, "HSV")
+
+
+def test_postscript_is_no_image(tmp_path: Path) -> None:
+    """Pillow would have Ghostscript run it."""
+    path = tmp_path / "picture.png"
+    path.write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 20\n%%EndComments\nshowpage\n"
+    )
+    with Image.open(path) as image:
+        assert image.format == "EPS"
+    with pytest.raises(ValueError, match=r"picture.png' is not an image in any format"):
+        read_image(path)
+
+
+def test_an_image_of_too_many_pixels(picture: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
+    with pytest.raises(ValueError, match=r"picture.png' is too large .*set PIL.Image.MAX_IMAGE"):
+        read_image(picture)

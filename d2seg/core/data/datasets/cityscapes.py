@@ -1,6 +1,5 @@
 """Cityscapes: objects from polygons or from images of instance ids, and label maps."""
 
-import json
 import os
 from collections.abc import Iterator
 from importlib import import_module
@@ -11,7 +10,7 @@ import pycocotools.mask as mask_util
 
 from d2seg.core.data.datasets.cityscapes_labels import INSTANCE_LABELS, OFF_IMAGE_LABELS
 from d2seg.core.data.detection_utils import read_image
-from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.files import PathManager, read_json
 from d2seg.core.structures import BoxMode
 
 __all__ = ["load_cityscapes_instances", "load_cityscapes_semantic"]
@@ -105,8 +104,8 @@ def _pair_files(image_dir: str, gt_dir: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_json(file_name: str) -> dict[str, Any]:
-    with PathManager.open(file_name) as file:
-        return json.load(file)
+    content: dict[str, Any] = read_json(file_name)
+    return content
 
 
 def _read_polygons(annotations: str) -> dict[str, Any]:

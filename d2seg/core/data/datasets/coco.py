@@ -1,6 +1,5 @@
 """Data sets in COCO's JSON format."""
 
-import json
 import logging
 import os
 from collections import defaultdict
@@ -10,7 +9,7 @@ from typing import Any
 from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.datasets.coco_export import convert_to_coco_dict, convert_to_coco_json
 from d2seg.core.data.datasets.sem_seg import load_sem_seg
-from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.files import PathManager, read_json
 from d2seg.core.runtime.untrusted.run_lengths import compress_rle
 from d2seg.core.structures import BoxMode
 
@@ -128,11 +127,7 @@ def _read(json_file: str | os.PathLike[str]) -> dict[str, Any]:
     path = PathManager.get_local_path(os.fspath(json_file))
     if not os.path.isfile(path):
         raise FileNotFoundError(f"There is no annotation file '{json_file}'.")
-    try:
-        with open(path, encoding="utf-8") as file:
-            content = json.load(file)
-    except ValueError as error:
-        raise ValueError(f"'{json_file}' is not a JSON file: {error}.") from error
+    content = read_json(json_file)
     if isinstance(content, dict) and "annotations" not in content:
         logger.warning("%s: there are no annotations in this file.", json_file)
         content["annotations"] = []

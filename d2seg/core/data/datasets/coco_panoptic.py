@@ -1,6 +1,5 @@
 """Data sets in COCO's panoptic format, whole or as instances plus stuff."""
 
-import json
 import os
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.datasets.coco import load_coco_json
 from d2seg.core.data.datasets.sem_seg import load_sem_seg
-from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.files import PathManager, read_json
 
 __all__ = [
     "load_coco_panoptic_json",
@@ -48,8 +47,7 @@ def load_coco_panoptic_json(
     """
     if not PathManager.isfile(json_file):
         raise FileNotFoundError(f"There is no panoptic annotation file '{json_file}'.")
-    with PathManager.open(json_file) as file:
-        content = json.load(file)
+    content = read_json(json_file)
     if not content.get("annotations"):
         raise ValueError(f"'{json_file}' has no annotations.")
     return [

@@ -1,6 +1,5 @@
 """LVIS: COCO's images with a thousand categories and more, not all annotated everywhere."""
 
-import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -8,7 +7,7 @@ from typing import Any
 
 from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.datasets.builtin_meta import _get_builtin_metadata
-from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.files import PathManager, read_json
 from d2seg.core.structures import BoxMode
 
 __all__ = ["get_lvis_instances_meta", "load_lvis_json", "register_lvis_instances"]
@@ -107,8 +106,8 @@ def get_lvis_instances_meta(dataset_name: str) -> dict[str, Any]:
 def _read(json_file: str) -> dict[str, Any]:
     if not PathManager.isfile(json_file):
         raise FileNotFoundError(f"There is no annotation file '{json_file}'.")
-    with PathManager.open(json_file) as file:
-        return json.load(file)
+    content: dict[str, Any] = read_json(json_file)
+    return content
 
 
 def _classes(categories: list[dict[str, Any]]) -> dict[str, Any]:

@@ -57,6 +57,8 @@ class Unfinished:
         raise NotImplementedError
 
 
+_ALWAYS_PLAUSIBLE = 64 * 2**20
+
 Names = Mapping[str, Callable[..., Any]]
 """Module and name, with a dot, to what is called for it."""
 
@@ -77,6 +79,16 @@ def as_key(value: Any) -> Any:
 def amount(number: int) -> str:
     """Write a number that a file has made up."""
     return f"{number:,}" if number < 10**15 else "more than 10**15"
+
+
+def require_plausible(stored: int, unpacked: int, times: int) -> None:
+    """Refuse what unpacks to more than a multiple of its size and 64 MiB.
+
+    Raises:
+        OversizedError: It does.
+    """
+    if unpacked > _ALWAYS_PLAUSIBLE + times * stored:
+        raise OversizedError(f"unpacks {stored:,} bytes to {amount(unpacked)}")
 
 
 def explain(error: Exception) -> str:

@@ -7,13 +7,12 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from d2seg.core.runtime.untrusted.parts import OversizedError
+from d2seg.core.runtime.untrusted.parts import OversizedError, require_plausible
 from d2seg.core.runtime.untrusted.unsafe import VARIABLE, is_unsafe_allowed, warn_of_code
 
 _ZIP_START = b"PK\x03\x04"
 _MOST_TIMES_ITS_SIZE = 100
-_ALWAYS_ALLOWED = 64 * 2**20
-"""Bytes that an archive may unpack to, however small it is."""
+"""Code is packed to a tenth; a bomb to a thousandth."""
 
 _CALLS = re.compile(rb"\b(save|from_file|read_file|write_file|load_tensor|rpc_\w+)\s*\(")
 _OPERATORS = re.compile(
@@ -37,8 +36,7 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
         length = file.seek(0, os.SEEK_END)
         with zipfile.ZipFile(file) as archive:
             total = sum(entry.file_size for entry in archive.infolist())
-            if total > _ALWAYS_ALLOWED + _MOST_TIMES_ITS_SIZE * length:
-                raise OversizedError(f"unpacks {length:,} bytes to {total:,}")
+            require_plausible(length, total, _MOST_TIMES_ITS_SIZE)
             yield archive
 
 
