@@ -57,9 +57,13 @@ class FrozenBatchNorm2d(nn.Module):
                 eps=self.eps,
             )
         # As multiply and add the backward pass keeps no gradients of the fixed parameters.
-        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
-        shift = self.bias - self.running_mean * scale
+        scale, shift = self.scale_and_shift()
         return x * scale.to(x.dtype)[:, None, None] + shift.to(x.dtype)[:, None, None]
+
+    def scale_and_shift(self) -> tuple[Tensor, Tensor]:
+        """Return what channels are multiplied by, then what is added: (C,) each."""
+        scale = self.weight * torch.rsqrt(self.running_var + self.eps)
+        return scale, self.bias - self.running_mean * scale
 
     def _load_from_state_dict(
         self, state_dict: dict[str, Any], prefix: str, local_metadata: dict[str, Any], *args: Any

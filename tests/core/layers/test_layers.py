@@ -36,6 +36,35 @@ def test_frozen_batch_norm_is_batch_norm_in_evaluation(requires_grad: bool) -> N
     assert list(frozen.parameters()) == []
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_training_folds_a_frozen_norm_into_its_convolution(bias: bool) -> None:
+    norm = FrozenBatchNorm2d(6)
+    norm.load_state_dict(trained_batch_norm().state_dict())
+    folded = Conv2d(3, 6, (3, 1), bias=bias, norm=norm, activation=F.relu)
+    plain = nn.Conv2d(3, 6, (3, 1), bias=bias)
+    plain.load_state_dict({k: v for k, v in folded.state_dict().items() if "norm" not in k})
+    x = torch.randn(2, 3, 5, 7, requires_grad=True)
+    other = x.detach().clone().requires_grad_()
+    found, expected = folded(x), F.relu(norm(plain(other)))
+    torch.testing.assert_close(found, expected)
+    weighting = torch.randn_like(found)
+    (found * weighting).sum().backward()
+    (expected * weighting).sum().backward()
+    torch.testing.assert_close(x.grad, other.grad)
+    for name, parameter in plain.named_parameters():
+        torch.testing.assert_close(folded.get_parameter(name).grad, parameter.grad)
+    assert all(buffer.grad is None for buffer in norm.buffers())
+
+
+def test_who_watches_a_frozen_norm_sees_what_goes_through_it() -> None:
+    norm = FrozenBatchNorm2d(6)
+    conv = Conv2d(3, 6, 1, norm=norm)
+    seen = []
+    norm.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    out = conv(torch.randn(2, 3, 5, 7))
+    assert seen[0] is out
+
+
 def test_converting_replaces_every_batch_norm_and_keeps_its_values() -> None:
     block = nn.Sequential(
         nn.Conv2d(6, 6, 1), trained_batch_norm(), nn.Sequential(nn.SyncBatchNorm(6))

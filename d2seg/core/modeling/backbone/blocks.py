@@ -42,6 +42,18 @@ def _fill(*convs: nn.Module | None) -> None:
             c2_msra_fill(conv)
 
 
+def _relu(x: Tensor) -> Tensor:
+    """Return max(x, 0); in training in place of x, which nobody needs for the gradients."""
+    return F.relu_(x) if x.requires_grad else F.relu(x)
+
+
+def _relu_of_sum(residual: Tensor, x: Tensor) -> Tensor:
+    """Return max(residual + x, 0); in training in place of the residual."""
+    if residual.requires_grad:
+        return F.relu_(residual.add_(x))
+    return F.relu(residual + x)
+
+
 class BasicStem(CNNBlockBase):
     """The layers before the first residual stage: a 7x7 convolution and a max pool, stride 4.
 
@@ -82,10 +94,10 @@ class BasicBlock(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
-        residual = self.conv2(F.relu(self.conv1(x)))
+        residual = self.conv2(_relu(self.conv1(x)))
         if self.shortcut is not None:
             x = self.shortcut(x)
-        return F.relu(residual + x)
+        return _relu_of_sum(residual, x)
 
 
 class BottleneckBlock(CNNBlockBase):
@@ -134,10 +146,10 @@ class BottleneckBlock(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
-        residual = self.conv3(F.relu(self._spatial(F.relu(self.conv1(x)))))
+        residual = self.conv3(_relu(self._spatial(_relu(self.conv1(x)))))
         if self.shortcut is not None:
             x = self.shortcut(x)
-        return F.relu(residual + x)
+        return _relu_of_sum(residual, x)
 
     def _spatial(self, x: Tensor) -> Tensor:
         """Run the one layer that looks beyond a cell."""
