@@ -62,6 +62,8 @@ _TRAINING = {
     "PATIENCE": 0,
     # Evaluate, and write as model_ema.pth, an exponential moving average of the weights; 0: none.
     "EMA_DECAY": 0.0,
+    # What SOLVER.AMP computes in: float16 or bfloat16; empty: float16 on a GPU, bfloat16 elsewhere.
+    "AMP_DTYPE": "",
     # Iterations whose time and memory are traced, for TensorBoard or a browser.
     "PROFILE_ITERS": (),
 }

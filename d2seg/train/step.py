@@ -26,7 +26,8 @@ class TrainStep(SimpleTrainer):
         after_backward: Called between the gradients and their use.
         accumulation_steps: A batch goes through the model in so many parts of equal size; losses
             and gradients are means over the parts.
-        amp: Run the forward in half precision: float16 on a GPU, bfloat16 on the CPU.
+        half: Run the forward in ``torch.float16`` or ``torch.bfloat16`` where that is safe; None
+            for float32.
         nan_guard: Check the losses of each part before its backward.
     """
 
@@ -38,7 +39,7 @@ class TrainStep(SimpleTrainer):
         *,
         after_backward: Callable[[], None],
         accumulation_steps: int = 1,
-        amp: bool = False,
+        half: torch.dtype | None = None,
         nan_guard: bool = False,
     ) -> None:
         super().__init__(model, data_loader, optimizer)
@@ -47,9 +48,9 @@ class TrainStep(SimpleTrainer):
         self._parts = accumulation_steps
         self._nan_guard = nan_guard
         self._device = next(model.parameters()).device.type
-        self._amp = amp
+        self._half = half
         # bfloat16 has the range of float32, and needs no scaling.
-        self._scaler = torch.amp.GradScaler(self._device, enabled=amp and self._device == "cuda")
+        self._scaler = torch.amp.GradScaler(self._device, enabled=half == torch.float16)
 
     def run_step(self) -> None:
         """Do one step and record its losses.
@@ -77,7 +78,7 @@ class TrainStep(SimpleTrainer):
     def _backward(self, part: Sequence[dict[str, Any]], is_last: bool) -> dict[str, Tensor]:
         with self._without_reducing() if not is_last else nullcontext():
             try:
-                with torch.autocast(self._device, self._half(), enabled=self._amp):
+                with torch.autocast(self._device, self._half, enabled=self._half is not None):
                     losses = self.model(part)
             except FloatingPointError as error:  # what a model itself has checked
                 raise FloatingPointError(
@@ -95,19 +96,16 @@ class TrainStep(SimpleTrainer):
             return self.model.no_sync()
         return nullcontext()
 
-    def _half(self) -> torch.dtype:
-        return torch.float16 if self._device == "cuda" else torch.bfloat16
-
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the loop, the optimizer, the scaler and the random numbers."""
         state = {**super().state_dict(), "seed": self.seed}
-        return {**state, "grad_scaler": self._scaler.state_dict()} if self._amp else state
+        return {**state, "grad_scaler": self._scaler.state_dict()} if self._half else state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Take over such a state, or that of a trainer of the framework."""
         super().load_state_dict(state_dict)
         self.seed = state_dict.get("seed", self.seed)
-        if self._amp and state_dict.get("grad_scaler"):
+        if self._half and state_dict.get("grad_scaler"):
             self._scaler.load_state_dict(state_dict["grad_scaler"])
 
 

@@ -98,7 +98,7 @@ class Trainer(DefaultTrainer):
             self.optimizer,
             after_backward=self.after_backward,
             accumulation_steps=cfg.TRAIN.ACCUMULATION_STEPS,
-            amp=cfg.SOLVER.AMP.ENABLED,
+            half=half_precision(cfg),
             nan_guard=cfg.TRAIN.NAN_GUARD,
         )
         self._classes = ClassNames(_class_names(cfg))
@@ -317,6 +317,22 @@ def _renamed(results: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{task}_TTA": metrics for task, metrics in results.items()}
 
 
+def half_precision(cfg: CfgNode) -> torch.dtype | None:
+    """Return what ``SOLVER.AMP`` computes in; None where it is off.
+
+    Raises:
+        ValueError: ``TRAIN.AMP_DTYPE`` is no such type.
+    """
+    types = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+    on_gpu = torch.device(cfg.MODEL.DEVICE).type == "cuda" and torch.cuda.is_available()
+    name = cfg.TRAIN.AMP_DTYPE or ("float16" if on_gpu else "bfloat16")
+    if name not in types:
+        raise ValueError(
+            f"TRAIN.AMP_DTYPE is '{name}', but must be float16, bfloat16, or empty to choose."
+        )
+    return types[name] if cfg.SOLVER.AMP.ENABLED else None
+
+
 def check_training_keys(cfg: CfgNode) -> None:
     """Check the keys that a training needs, before anything is loaded.
 
@@ -324,6 +340,7 @@ def check_training_keys(cfg: CfgNode) -> None:
         ValueError: Some do not fit together.
     """
     keys = cfg.TRAIN
+    half_precision(cfg)
     size = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
     if keys.ACCUMULATION_STEPS < 1 or size % keys.ACCUMULATION_STEPS:
         raise ValueError(
