@@ -26,7 +26,8 @@ class Entry(NamedTuple):
 
     Attributes:
         name: Of the contestant.
-        kind: ``framework`` (what serves d2seg), ``torchvision``, ``detectron2`` or ``file``.
+        kind: ``framework`` (what serves d2seg), ``torchvision``, ``detectron2`` or ``file``; for
+            a step of a training ``train`` (what serves d2seg) or ``train torchvision``.
         config_file: The config, with ``MODEL.WEIGHTS``; for a ``file`` the exported file.
         overrides: Keys and values in turn that go over the config.
     """
@@ -121,11 +122,17 @@ def _open_file(entry: Entry) -> PredictOne:
     return run
 
 
+def _open_step(entry: Entry) -> PredictOne:
+    return import_module("d2seg.benchmark.train").open_step(entry)  # it imports this module
+
+
 _OPEN: dict[str, Callable[[Entry], PredictOne]] = {
     "framework": _open_framework,
     TORCHVISION: _open_torchvision,
     DETECTRON2: _open_detectron2,
     "file": _open_file,
+    "train": _open_step,
+    f"train {TORCHVISION}": _open_step,
 }
 
 

@@ -8,7 +8,7 @@ from d2seg.cli import benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
 from d2seg.cli.progress import show_round
 
-TASKS = ("features", "predict")
+TASKS = ("features", "predict", "train")
 
 EPILOG = """\
 tasks:
@@ -18,6 +18,7 @@ tasks:
              model: torchvision where it has the same settings, detectron2 where it is installed,
              and the files that --also names. The default model has torchvision's settings and
              random weights.
+  train      one step of a training, from an image to updated weights, likewise
 
 Everyone works on the same images with the same weights. They take turns: each runs once in a
 round, in random order. The table has medians and quartiles over the rounds, and how many times as
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", choices=TASKS, default=TASKS[0], help="what to compare (default: features)"
     )
-    add_config_file(parser, default="the shipped model; for predict see below")
+    add_config_file(parser, default="the shipped model; for predict and train see below")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -74,7 +75,11 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write; return the exit code."""
     from d2seg.benchmark import limit_threads
 
-    tasks = {"features": _benchmark_features, "predict": benchmark_predict.run}
+    tasks = {
+        "features": _benchmark_features,
+        "predict": benchmark_predict.run,
+        "train": benchmark_predict.run,
+    }
     with limit_threads(args.threads):
         tasks[args.task](args)
     return 0

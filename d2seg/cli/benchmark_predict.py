@@ -1,4 +1,4 @@
-"""Task ``predict`` of ``d2seg benchmark``."""
+"""Tasks ``predict`` and ``train`` of ``d2seg benchmark``."""
 
 import argparse
 import tempfile
@@ -16,10 +16,12 @@ if TYPE_CHECKING:
 STANDARD_SIZE_HW, STANDARD_OBJECTS = (800, 1333), 100
 """Of the default model, which has random weights."""
 
+OBJECTS_TO_TRAIN_ON = 10
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options that only this task has."""
-    group = parser.add_argument_group("task predict")
+    group = parser.add_argument_group("tasks predict and train")
     group.add_argument(
         "--also",
         nargs="+",
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="set the score threshold so that each image has N objects (default: 100 for the "
-        "default model)",
+        "default model); for train make up N objects (default: 10)",
     )
     group.add_argument(
         "--keep",
@@ -66,10 +68,14 @@ def _run_in(args: argparse.Namespace, folder: Path) -> None:
     from d2seg import benchmark
     from d2seg.benchmark.contestants import list_entries
     from d2seg.benchmark.predict import benchmark_predict
+    from d2seg.benchmark.train import list_steps
 
     rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
     subject = _make_subject(args, folder)
-    entries, left_out = list_entries(subject.config_file, args.also)
+    if args.task == "train":
+        entries, left_out = list_steps(subject, args.objects or OBJECTS_TO_TRAIN_ON)
+    else:
+        entries, left_out = list_entries(subject.config_file, args.also)
     about = _describe(args, subject)
     benchmark.print_about(about)
     for name, reason in left_out:
@@ -97,6 +103,8 @@ def _make_subject(args: argparse.Namespace, folder: Path) -> "Subject":
     cfg = load_config(args.config_file or BENCHMARK_CONFIG_FILE, args.opts)
     size_hw = args.size or (STANDARD_SIZE_HW if default else None)
     objects = args.objects or (STANDARD_OBJECTS if default and not cfg.MODEL.WEIGHTS else None)
+    if args.task == "train":
+        objects = None  # nothing is found, so there is no threshold to set
     paths = find_images(args.input) if args.input else find_images([DEMO_IMAGES])[:1]
     return make_subject(cfg, read_images(paths, size_hw), folder, objects)
 
