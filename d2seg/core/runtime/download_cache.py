@@ -146,5 +146,11 @@ def _shown(name: str) -> Iterator[Progress]:
     )
     console = Console(stderr=True)
     with Bar(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
-        task = bar.add_task(name, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task(name, start=False, total=None)
+
+        def show(done: int, total: int | None) -> None:
+            if not bar.tasks[0].started:  # what was there before is no part of the speed
+                bar.reset(task, total=total, completed=done)
+            bar.update(task, completed=done, total=total)
+
+        yield show
