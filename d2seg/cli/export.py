@@ -245,9 +245,9 @@ def _operators(path: Path, description: "ModelDescription") -> str:
         weights = path.with_suffix(".bin")
         return f"with {weights.name} of {weights.stat().st_size / 1e6:.1f} MB"
     if description.format == "onnx":
-        from d2seg.export.onnx.file import count_operators
+        from d2seg.export.onnx.file import count_operators, load_proto
 
-        return f"{len(count_operators(path))} kinds of standard operators, opset 18"
+        return f"{len(count_operators(load_proto(path)))} kinds of standard operators, opset 18"
     from d2seg.export import inspect_file
 
     facts = inspect_file(path)

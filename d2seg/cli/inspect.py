@@ -10,8 +10,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 Prints the description that d2seg wrote into the file (classes, input, outputs, thresholds, weights,
 versions), its operators, and whether runtimes load it: the torch that is installed, and the
-last one that was published for Android. Where one does not, it says why. The exit code is 0 if the
-runtime of --runtime (by default the installed torch) loads the file, else 1.
+last one that was published for Android; of an .onnx or .xml the onnxruntime or OpenVINO that is
+installed. Where one does not, it says why. The exit code is 0 if the runtime of --runtime (by
+default the installed one) loads the file, else 1.
 
 examples:
   d2seg inspect mobile_optimized.ptl
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``d2seg inspect``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("file", metavar="FILE", help="an exported file: .ptl, .ts")
+    parser.add_argument("file", metavar="FILE", help="an exported file: .ptl, .ts, .onnx, .xml")
     parser.add_argument(
         "--runtime",
         metavar="VERSION",
@@ -43,6 +44,12 @@ def run(args: argparse.Namespace) -> int:
 
     wanted = args.runtime or INSTALLED
     inspection = inspect_artefact(args.file, list(dict.fromkeys((INSTALLED, LAST_ANDROID, wanted))))
+    if wanted not in inspection.verdicts:
+        runtime = inspection.verdicts[INSTALLED].runtime
+        raise ValueError(
+            f"--runtime names a version of torch, but '{args.file}' is run by {runtime}; leave it "
+            "out."
+        )
     if args.config:
         _print_config(inspection)
     elif args.json:
@@ -96,12 +103,17 @@ def _print_rows(inspection: "Inspection") -> None:
 
 
 def _format_rows(contents: "Contents") -> list[tuple[str, str]]:
-    kinds = {"ptl": "TorchScript for the lite interpreter", "ts": "TorchScript"}
+    kinds = {
+        "ptl": "TorchScript for the lite interpreter, bytecode",
+        "ts": "TorchScript",
+        "onnx": "ONNX, opset",
+        "openvino": "OpenVINO's graph,",
+    }
     version = contents.bytecode_version
-    bytecode = "" if version is None else f", bytecode version {version}"
+    number = "" if version is None else f" version {version}"
     stored = ", ".join(f"{count:,} {kind}" for kind, count in sorted(contents.stored.items()))
     rows = [
-        ("format", f"{kinds.get(contents.format, contents.format)}{bytecode}"),
+        ("format", f"{kinds.get(contents.format, contents.format)}{number}"),
         ("stored numbers", stored or "none"),
     ]
     if contents.classes:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from d2seg.inspect.archive import UnreadableFileError
-from d2seg.inspect.readers import READERS, Contents, Reader, read_contents
+from d2seg.inspect.contents import Contents
+from d2seg.inspect.readers import READERS, Reader, read_contents
 from d2seg.inspect.runtimes import INSTALLED, LAST_ANDROID, known_runtimes, load_runtime
 
 __all__ = [
@@ -47,10 +48,10 @@ class Inspection:
 
     Attributes:
         path: The file.
-        num_bytes: Its size.
+        num_bytes: Its size, with that of the ``.bin`` of an ``.xml``.
         contents: What it holds.
         verdicts: For each version that was asked for, ``installed`` among them, whether that
-            runtime loads it.
+            runtime loads it. A file that torch does not run has the one of the runtime that does.
     """
 
     path: Path
@@ -68,7 +69,7 @@ def inspect_artefact(
     installed here loads the file besides.
 
     Args:
-        path: A ``.ptl`` or ``.ts``, of this or another project.
+        path: A ``.ptl``, ``.ts``, ``.onnx`` or ``.xml``, of this or another project.
         runtimes: Versions that there is a table for, such as ``2.1.0``, or ``installed``.
 
     Raises:
@@ -79,12 +80,23 @@ def inspect_artefact(
     tables = {name: load_runtime(name) for name in runtimes}
     contents = read_contents(path)
     verdicts = {}
+    num_bytes = _size(Path(path))
+    if contents.own_runtime():
+        verdict = Verdict(contents.own_runtime(), _try_to_load(contents, Path(path)))
+        return Inspection(Path(path), num_bytes, contents, {INSTALLED: verdict})
     for name, table in tables.items():
         obstacles = contents.find_obstacles(table)
         if name == INSTALLED and not obstacles:
             obstacles = _try_to_load(contents, Path(path))
         verdicts[name] = Verdict(table.name, obstacles)
-    return Inspection(Path(path), Path(path).stat().st_size, contents, verdicts)
+    return Inspection(Path(path), num_bytes, contents, verdicts)
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, and of the weights beside a graph of OpenVINO."""
+    weights = path.with_suffix(".bin")
+    beside = path.suffix.lower() == ".xml" and weights.is_file()
+    return path.stat().st_size + (weights.stat().st_size if beside else 0)
 
 
 def _try_to_load(contents: Contents, path: Path) -> list[str]:

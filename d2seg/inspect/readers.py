@@ -1,59 +1,16 @@
 """How files of each format are looked into; another format adds a reader of its own."""
 
 import os
-import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from d2seg.core.runtime.untrusted.programs import require_pure_program
 from d2seg.export.description import ModelDescription, read_description
 from d2seg.inspect.archive import UnreadableFileError, read_archive, why_not_a_zip
-from d2seg.inspect.runtimes import Runtime
-from d2seg.inspect.verdicts import find_obstacles
+from d2seg.inspect.contents import Contents, load_script
+from d2seg.inspect.graphs import is_onnx, is_xml, read_onnx, read_xml
 
 ZIP_MAGIC = b"PK\x03\x04"
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a file holds.
-
-    Attributes:
-        format: ``ptl``, ``ts``, or what another reader reads.
-        bytecode_version: Version of its instructions; None where the format has none.
-        operators: Names with overloads, to the number of arguments; 0 where that is not known.
-        classes: Classes of a runtime that it needs.
-        stored: How many numbers it holds, by type.
-        description: What d2seg wrote into it; None for a file of somebody else.
-    """
-
-    format: str
-    bytecode_version: int | None
-    operators: dict[str, int]
-    classes: list[str]
-    stored: dict[str, int]
-    description: ModelDescription | None
-
-    def find_obstacles(self, runtime: Runtime) -> list[str]:
-        """Return a sentence for each reason why a runtime of torch cannot load the file."""
-        return find_obstacles(self.bytecode_version, self.operators, self.classes, runtime)
-
-    def load(self, path: Path) -> None:
-        """Load the file as a user would, into the runtime of its format.
-
-        Raises:
-            RuntimeError: The runtime refuses it.
-            ValueError: It would read or write files.
-        """
-        from d2seg.export.torchscript import load_lite
-
-        require_pure_program(path)
-        if self.format == "ptl":
-            load_lite(path)
-        else:
-            _load_script(path)
 
 
 class Reader:
@@ -109,7 +66,11 @@ def read_torchscript(path: Path) -> Contents:
     )
 
 
-READERS = [Reader(lambda head: head.startswith(ZIP_MAGIC), read_torchscript)]
+READERS = [
+    Reader(lambda head: head.startswith(ZIP_MAGIC), read_torchscript),
+    Reader(is_xml, read_xml),
+    Reader(is_onnx, read_onnx),
+]
 """The formats; another one appends its reader, found by the first bytes of a file."""
 
 
@@ -126,14 +87,6 @@ def _script_operators(path: Path) -> dict[str, int]:
 
     try:
         require_pure_program(path)
-        return dict.fromkeys(sorted(torch.jit.export_opnames(_load_script(path))), 0)
+        return dict.fromkeys(sorted(torch.jit.export_opnames(load_script(path))), 0)
     except (RuntimeError, ValueError):  # the reason is found when it is loaded for its own sake
         return {}
-
-
-def _load_script(path: Path) -> Any:
-    import torch
-
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", r"`torch\.jit\.\w+` is dep", DeprecationWarning)
-        return torch.jit.load(os.fspath(path), map_location="cpu")

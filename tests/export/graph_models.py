@@ -1,20 +1,23 @@
-"""Thin models as ONNX files, each written once in a test process."""
+"""Thin models as ONNX and OpenVINO files, each written once in a test process."""
 
 import atexit
 import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import openvino
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from d2seg.export.deployable import DeployableRCNN
-from d2seg.export.description import describe
+from d2seg.export.description import describe, read_description
 from d2seg.export.onnx.export import lay_out
 from d2seg.export.onnx.file import save_onnx
+from d2seg.export.openvino.file import openvino_files, save_openvino
 from tests.export.models import pictures
 from tests.export.test_families import family
 
@@ -48,13 +51,29 @@ def onnx_file(name: str, layout: str, full_masks: bool = False) -> Written:
         INPUT__MIN_SIZE_TEST=96,
         INPUT__MAX_SIZE_TEST=160,
     )
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    folder = _folder()
     description = describe(cfg, "onnx", False, cfg.INPUT.FORMAT, full_masks=full_masks, model=model)
     deployable = DeployableRCNN(model, aten_only=False, full_masks=full_masks)
     module, description = lay_out(deployable, description, layout)
     save_onnx(module, folder / "model.onnx", description)
     return Written(folder / "model.onnx", cfg, model)
+
+
+@cache
+def openvino_file(name: str, layout: str) -> Written:
+    """Return the file of a family in a layout, made from its ONNX file."""
+    path, cfg, model = onnx_file(name, layout)
+    description = replace(read_description(path), format="openvino")
+    target = _folder() / "model.xml"
+    with openvino_files(target) as (graph, weights):
+        save_openvino(openvino.convert_model(path), description, graph, weights)
+    return Written(target, cfg, model)
+
+
+def _folder() -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def many_pictures() -> list[Tensor]:

@@ -1,4 +1,4 @@
-"""ONNX files in onnxruntime, against the eager model."""
+"""ONNX files in onnxruntime, and what OpenVINO makes of them, against the eager model."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,11 @@ import torch
 from d2seg.export import export_model, read_description
 from d2seg.export.batched.verify import compare_batch
 from d2seg.export.onnx.file import count_operators, load_onnx
+from d2seg.export.openvino.file import load_openvino
 from d2seg.export.parity import ImageParity
 from d2seg.postprocess import pad_images, slice_batch
 from d2seg.predict import Predictor
-from tests.export.graph_models import many_pictures, mixed_batches, onnx_file
+from tests.export.graph_models import many_pictures, mixed_batches, onnx_file, openvino_file
 from tests.export.models import pictures, thin_config, thin_model
 from tests.export.test_export_model import write_pictures
 
@@ -64,7 +65,7 @@ def test_file_holds_standard_operators_names_and_its_description() -> None:
     onnx.checker.check_model(proto, full_check=True)
     assert [(one.domain, one.version) for one in proto.opset_import if not one.domain] == [("", 18)]
     assert not proto.functions
-    operators = count_operators(path)
+    operators = count_operators(proto)
     assert not any("::" in name for name in operators)
     assert operators["NonMaxSuppression"] == 2
     assert operators["RoiAlign"] == 8  # four levels, for boxes, and for masks with keypoints
@@ -90,6 +91,7 @@ def test_file_holds_standard_operators_names_and_its_description() -> None:
 def test_batches_of_every_family(name: str) -> None:
     path, _, model = onnx_file(name, "batched")
     check_batches(model, load_onnx(path))
+    check_batches(model, load_openvino(openvino_file(name, "batched").path))
 
 
 @pytest.mark.slow

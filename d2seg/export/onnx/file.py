@@ -119,14 +119,17 @@ def described(path: str | os.PathLike[str], proto: Any) -> ModelDescription:
     return ModelDescription.from_json(texts[DESCRIPTION_NAME])
 
 
-def count_operators(path: str | os.PathLike[str]) -> dict[str, int]:
+def count_operators(proto: Any) -> dict[str, int]:
     """Count the operators in a file, those within loops too.
+
+    Args:
+        proto: See :func:`load_proto`.
 
     Returns:
         Names to numbers of nodes, sorted; with the domain before the name where it is not ONNX's.
     """
     counts: Counter[str] = Counter()
-    _count(load_proto(path).graph, counts)
+    _count(proto.graph, counts)
     return dict(sorted(counts.items()))
 
 
@@ -152,10 +155,7 @@ def load_onnx(path: str | os.PathLike[str], device: str = "cpu") -> FileRunner:
             providers.insert(0, "CUDAExecutionProvider")
         else:
             logger.warning("This onnxruntime has no '%s'; using the CPU.", device)
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    session = onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+    session = open_session(path, providers)
     names = [one.name for one in session.get_outputs()]
 
     def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -163,6 +163,24 @@ def load_onnx(path: str | os.PathLike[str], device: str = "cpu") -> FileRunner:
         return {name: as_tensor(value) for name, value in zip(names, found, strict=True)}
 
     return FileRunner(run, description)
+
+
+def open_session(path: str | os.PathLike[str], providers: list[str]) -> Any:
+    """Load any ONNX file into onnxruntime, with as many threads as torch has.
+
+    Raises:
+        ValueError: onnxruntime refuses it; says why.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.intra_op_num_threads = torch.get_num_threads()
+    try:
+        return onnxruntime.InferenceSession(os.fspath(path), options, providers=providers)
+    except Exception as error:  # its errors have no base of their own
+        first_line = str(error).strip().partition("\n")[0]
+        raise ValueError(f"onnxruntime cannot load '{os.fspath(path)}': {first_line}") from error
 
 
 def as_tensor(value: np.ndarray) -> Tensor:

@@ -53,12 +53,17 @@ def export_openvino(
         How the file compares with the model.
 
     Raises:
-        ValueError: The model cannot have this layout.
+        ValueError: The model cannot have this layout, or int8.
         ImportError: A package is not installed.
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
     require_openvino("openvino", *(["nncf"] if description.weights == "int8" else []))
     require_onnx("onnx", "onnxscript")
+    if description.weights == "int8" and deployable.keypoints is not None:
+        raise ValueError(
+            "weights 'int8' of format 'openvino' are not for models with keypoints, whose loop over"
+            " the objects NNCF does not take; use 'half'."
+        )
     module, description = lay_out(deployable, description, layout)
     converted = convert(module)
     flip = needs_flip(model, description.input_order)

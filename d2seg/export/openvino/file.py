@@ -66,7 +66,15 @@ def read_openvino_description(path: str | os.PathLike[str]) -> ModelDescription:
         FileNotFoundError: There is no such file.
         ValueError: It is no file of OpenVINO, or not one that d2seg wrote; says what is missing.
     """
-    root = read_graph(path)
+    return find_description(path, read_graph(path))
+
+
+def find_description(path: str | os.PathLike[str], root: ElementTree.Element) -> ModelDescription:
+    """Take the description out of a parsed ``.xml``.
+
+    Raises:
+        ValueError: It has none; says what is missing.
+    """
     entry = root.find("/".join(("rt_info", *RT_INFO)))
     if entry is None:
         raise ValueError(
