@@ -130,7 +130,8 @@ def run(args: argparse.Namespace) -> int:
                 advance=advance,
             )
     _report(outcome, time.perf_counter() - start, extractor.stages)
-    crowds = sum(source.crowds for source in sources) if args.boxes else 0
+    annotated = [source.annotated for source in sources] if args.boxes else []
+    crowds = sum(boxes.crowds for boxes in annotated if boxes is not None)
     if crowds:
         print(f"{crowds} annotation(s) of crowds were left out")
     print(store.summary)

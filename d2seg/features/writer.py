@@ -85,13 +85,13 @@ class FeatureWriter:
         """
         pixels = source.read(self.cfg.INPUT.FORMAT)
         model_input = prepare_image(pixels, self.cfg)
-        if source.boxes is None:
+        if source.annotated is None:
             return Prepared(source, pixels, model_input, None)
-        boxes = torch.from_numpy(source.boxes)
+        boxes = torch.from_numpy(source.annotated.boxes)
         impossible = find_impossible_box(boxes, pixels.shape[:2])
         if impossible is not None:
             row, fault = impossible
-            which = row if source.annotation_ids is None else source.annotation_ids[row]
+            which = source.annotated.annotation_ids[row]
             raise ValueError(f"The box of annotation {which}, {fault}.")
         scaled = rescale_boxes(boxes, pixels.shape[:2], model_input["image"].shape[1:])
         return Prepared(source, pixels, model_input, scaled)
@@ -145,7 +145,7 @@ class FeatureWriter:
         }
         if one.source.frame is not None:
             about["frame"] = one.source.frame
-        if one.source.annotation_ids is not None and one.source.class_names is not None:
-            about["annotation_ids"] = list(one.source.annotation_ids)
-            about["annotation_classes"] = list(one.source.class_names)
+        if one.source.annotated is not None:
+            about["annotation_ids"] = list(one.source.annotated.annotation_ids)
+            about["annotation_classes"] = list(one.source.annotated.class_names)
         return about

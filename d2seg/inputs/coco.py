@@ -10,21 +10,27 @@ import numpy as np
 from d2seg.datasets import read_coco_file
 
 
-class CocoBoxes(NamedTuple):
-    """The boxes of one image, as a :class:`d2seg.inputs.Source` has them."""
+class AnnotatedBoxes(NamedTuple):
+    """The annotated objects of one picture, but for crowds.
+
+    Attributes:
+        boxes: (M, 4) float32, XYXY pixels of the picture, not checked against its size.
+        annotation_ids: M ids, as in the COCO file.
+        class_names: M names of categories.
+        crowds: How many annotations were left out because they are around a crowd.
+    """
 
     boxes: np.ndarray
-    classes: np.ndarray
     annotation_ids: tuple[int, ...]
     class_names: tuple[str, ...]
     crowds: int
 
 
 class _Row(NamedTuple):
-    """A box as XYXY, its class, the id of its annotation, and whether it is around a crowd."""
+    """A box as XYXY, the name of its class, its annotation's id, whether it is around a crowd."""
 
     box: list[float]
-    class_index: int
+    class_name: str
     annotation_id: int
     is_crowd: bool
 
@@ -34,7 +40,7 @@ class CocoImage(NamedTuple):
 
     file_name: str
     path: Path
-    boxes: CocoBoxes | None
+    annotated: AnnotatedBoxes | None
 
 
 def read_coco_images(
@@ -62,7 +68,7 @@ def read_coco_images(
     if not names:
         raise ValueError(f"'{json_file}' has no images; its list of them is empty.")
     root = _find_root(json_file, names, image_root)
-    boxes: Iterator[CocoBoxes | None] = iter([None] * len(names))
+    boxes: Iterator[AnnotatedBoxes | None] = iter([None] * len(names))
     if with_boxes:
         boxes = _boxes_of_images(content, json_file)
     return [CocoImage(*item) for item in zip(names, map(root.joinpath, names), boxes, strict=True)]
@@ -94,29 +100,29 @@ def _find_root(json_file: Path, names: Sequence[str], image_root: Path | None) -
     )
 
 
-def _boxes_of_images(content: dict[str, Any], json_file: Path) -> Iterator[CocoBoxes]:
+def _boxes_of_images(content: dict[str, Any], json_file: Path) -> Iterator[AnnotatedBoxes]:
     """Return the boxes of each entry of ``images``, in order."""
     image_ids = [_read_id(entry, json_file, "image") for entry in content["images"]]
     if len(set(image_ids)) < len(image_ids):
         _reject(json_file, "two of its images have the same id")
-    category_ids = {_read_id(entry, json_file, "category") for entry in content["categories"]}
-    place = {category_id: index for index, category_id in enumerate(sorted(category_ids))}
+    class_names = {
+        _read_id(entry, json_file, "category"): str(entry.get("name", entry["id"]))
+        for entry in content["categories"]
+    }
     groups: dict[int | str, list[_Row]] = defaultdict(list)
     for entry in content["annotations"]:
-        row = _read_annotation(entry, place, json_file)
+        row = _read_annotation(entry, class_names, json_file)
         groups[_read_id(entry, json_file, "annotation", "image_id")].append(row)
-    by_id = {entry["id"]: str(entry.get("name", entry["id"])) for entry in content["categories"]}
-    names = [by_id[category_id] for category_id in sorted(by_id)]
-    return (_stack(groups.get(image_id, []), names) for image_id in image_ids)
+    return (_stack(groups.get(image_id, [])) for image_id in image_ids)
 
 
-def _read_annotation(entry: Any, place: dict[int, int], json_file: Path) -> _Row:
+def _read_annotation(entry: Any, class_names: dict[int, str], json_file: Path) -> _Row:
     own_id = _read_id(entry, json_file, "annotation")
     category_id = _read_id(entry, json_file, "annotation", "category_id")
-    if category_id not in place:
+    if category_id not in class_names:
         _reject(json_file, f"annotation {own_id} has the unknown category_id {category_id}")
     is_crowd = bool(entry.get("iscrowd"))
-    return _Row(_read_xyxy(entry, json_file), place[category_id], own_id, is_crowd)
+    return _Row(_read_xyxy(entry, json_file), class_names[category_id], own_id, is_crowd)
 
 
 def _read_id(entry: Any, json_file: Path, what: str, key: str = "id") -> Any:
@@ -138,13 +144,12 @@ def _read_xyxy(annotation: dict[str, Any], json_file: Path) -> list[float]:
     return [left, top, left + width, top + height]
 
 
-def _stack(rows: Sequence[_Row], names: Sequence[str]) -> CocoBoxes:
+def _stack(rows: Sequence[_Row]) -> AnnotatedBoxes:
     single = [row for row in rows if not row.is_crowd]
-    return CocoBoxes(
+    return AnnotatedBoxes(
         np.array([row.box for row in single], dtype=np.float32).reshape(-1, 4),
-        np.array([row.class_index for row in single], dtype=np.int64),
         tuple(row.annotation_id for row in single),
-        tuple(names[row.class_index] for row in single),
+        tuple(row.class_name for row in single),
         len(rows) - len(single),
     )
 

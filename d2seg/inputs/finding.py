@@ -133,9 +133,8 @@ class _Finder:
 
     def _add_image(self, image: CocoImage, json_file: Path) -> None:
         name = os.path.splitext(image.file_name)[0]
-        if image.boxes is None:
-            self._add(Source(name, image.path))
-        elif not self._add(Source(name, image.path, None, *image.boxes)):
+        is_new = self._add(Source(name, image.path, annotated=image.annotated))
+        if not is_new and image.annotated is not None:
             raise ValueError(
                 f"'{json_file}' lists '{image.file_name}', for which there are boxes already (from "
                 "the same file or another one); which are meant?"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from d2seg.images import load_image
+from d2seg.inputs.coco import AnnotatedBoxes
 
 LONGEST_NAME = 180
 """In bytes; leaves room for a number and a suffix where a file name may have 255."""
@@ -26,13 +27,7 @@ class Source:
             name on every system.
         path: The file.
         frame: The number of the frame in the video, from 0; None if the file is a picture.
-        boxes: (M, 4) float32, XYXY pixels of the picture as :meth:`read` returns it, not checked
-            against its size. None if boxes were not asked for; the following two likewise.
-        classes: (M,) int64, the place of each box's category among those of the COCO file, in the
-            order of their ids and from 0: the numbering of detectron2.
-        annotation_ids: M ids, as in the COCO file.
-        class_names: M names of categories.
-        crowds: How many annotations were left out because they are around a crowd.
+        annotated: Its annotated objects; None if they were not asked for.
         frame_rate: Frames per second, those that are passed over not counted; None if the file is a
             picture or does not say.
         reader: Takes a channel order and returns the pixels; by default the file is read.
@@ -41,11 +36,7 @@ class Source:
     name: str
     path: Path
     frame: int | None = None
-    boxes: np.ndarray | None = None
-    classes: np.ndarray | None = None
-    annotation_ids: tuple[int, ...] | None = None
-    class_names: tuple[str, ...] | None = None
-    crowds: int = 0
+    annotated: AnnotatedBoxes | None = None
     frame_rate: float | None = None
     reader: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
 

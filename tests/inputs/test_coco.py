@@ -32,43 +32,41 @@ def test_boxes_and_classes_are_those_of_the_file(capsys: pytest.CaptureFixture[s
     json_file = COCO_MINI / "instances.json"
     sources = list(find_sources([json_file], with_boxes=True))
     reference = COCO(str(json_file))
-    category_ids = sorted(reference.getCatIds())
+    names = {one["id"]: one["name"] for one in reference.dataset["categories"]}
     assert [source.path.name for source in sources] == [
         image["file_name"] for image in reference.dataset["images"]
     ]
     for source, image in zip(sources, reference.dataset["images"], strict=True):
         annotations = reference.loadAnns(reference.getAnnIds(image["id"]))
         boxes = [[x, y, x + w, y + h] for x, y, w, h in (a["bbox"] for a in annotations)]
-        np.testing.assert_allclose(source.boxes, boxes, rtol=1e-6)
-        assert source.boxes is not None and source.boxes.dtype == np.float32
-        assert source.classes is not None and source.classes.dtype == np.int64
-        assert [category_ids[index] for index in source.classes] == [
-            annotation["category_id"] for annotation in annotations
-        ]
-        assert source.annotation_ids == tuple(annotation["id"] for annotation in annotations)
+        assert source.annotated is not None
+        found, annotation_ids, class_names, _ = source.annotated
+        np.testing.assert_allclose(found, boxes, rtol=1e-6)
+        assert found.dtype == np.float32
+        assert class_names == tuple(names[one["category_id"]] for one in annotations)
+        assert annotation_ids == tuple(one["id"] for one in annotations)
         assert source.read().shape == (image["height"], image["width"], 3)
 
 
-def test_classes_follow_the_ids_of_categories(tmp_path: Path) -> None:
+def test_boxes_are_from_corner_to_corner(tmp_path: Path) -> None:
     (source,) = find_sources([write_coco(tmp_path / "a.json")], with_boxes=True)
-    assert source.boxes is not None and source.boxes.tolist() == [[1, 2, 4, 6]]
-    assert source.classes is not None and source.classes.tolist() == [1]  # 4 is the first
-    assert source.annotation_ids == (5,)
-    assert source.class_names == ("cell",)
+    assert source.annotated is not None
+    boxes, annotation_ids, class_names, crowds = source.annotated
+    assert boxes.tolist() == [[1, 2, 4, 6]]
+    assert (annotation_ids, class_names, crowds) == ((5,), ("cell",), 0)
 
 
 def test_boxes_come_only_when_asked_for() -> None:
     source = next(iter(find_sources([COCO_MINI / "instances.json"])))
-    assert source.boxes is source.classes is source.annotation_ids is None
+    assert source.annotated is None
 
 
 def test_crowds_are_left_out(tmp_path: Path) -> None:
     json_file = write_coco(tmp_path / "a.json", annotations=[{**ANNOTATION, "iscrowd": 1}])
     (source,) = find_sources([json_file], with_boxes=True)
-    assert source.boxes is not None and source.boxes.shape == (0, 4)
-    assert source.classes is not None and source.classes.shape == (0,)
-    assert source.annotation_ids == ()
-    assert source.crowds == 1
+    assert source.annotated is not None
+    assert source.annotated.boxes.shape == (0, 4)
+    assert source.annotated[1:] == ((), (), 1)
 
 
 @pytest.mark.parametrize(
