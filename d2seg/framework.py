@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from d2seg import compat
+from d2seg.core.checkpoint.files import require_data
 from d2seg.core.runtime.files import CONFIG_FOLDER, PrefixHandler
 
 VARIABLE = "D2SEG_FRAMEWORK"
@@ -196,6 +197,15 @@ else:
     from detectron2.utils.events import EventStorage
     from detectron2.utils.file_io import PathManager
     from detectron2.utils.visualizer import GenericMask
+
+    _load_unchecked = DetectionCheckpointer._load_file
+
+    def _load_checked(self: DetectionCheckpointer, filename: str) -> object:
+        """Read a file as detectron2 does, which runs what is in a pickle, unless it is refused."""
+        require_data(filename)
+        return _load_unchecked(self, filename)
+
+    DetectionCheckpointer._load_file = _load_checked
 
     PathManager.register_handler(
         PrefixHandler("d2seg://", f"{Path(__file__).parent / 'assets'}{os.sep}"),

@@ -1,3 +1,4 @@
+import pickle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -39,10 +40,17 @@ def stand_in(tmp_path: Path) -> Path:
         "    if name.startswith('_'): raise AttributeError(name)\n"
         "    return type(name, (), {'__module__': __name__})\n"
     )
+    checkpointer = (
+        "import pickle\n"
+        "class DetectionCheckpointer:\n"
+        "    def _load_file(self, filename): return pickle.load(open(filename, 'rb'))\n"
+    )
     for name in STAND_IN_MODULES:
         folder = tmp_path / "detectron2" / name.replace(".", "/")
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "__init__.py").write_text(any_name)
+    with (tmp_path / "detectron2" / "checkpoint" / "__init__.py").open("a") as file:
+        file.write(checkpointer)
     (tmp_path / "detectron2" / "__init__.py").write_text("__version__ = '0.6'\n")
     (tmp_path / "detectron2" / "utils" / "file_io.py").write_text(
         "from iopath.common.file_io import PathManager as Manager\nPathManager = Manager()\n"
@@ -127,3 +135,21 @@ def test_the_environment_can_overrule_an_installed_detectron2(
     code = "from d2seg import framework as f; print(f.FRAMEWORK, f.Boxes.__module__)"
     done = run_python("-c", code, PYTHONPATH=str(stand_in), D2SEG_FRAMEWORK="core")
     assert done.stdout.split() == ["core", "d2seg.core.structures.boxes"], done.stderr
+
+
+def test_an_installed_detectron2_gets_checked_files_only(
+    run_python: RunPython, stand_in: Path, tmp_path: Path
+) -> None:
+    good, evil = tmp_path / "good.pkl", tmp_path / "evil.pkl"
+    good.write_bytes(pickle.dumps({"model": {}}))
+    evil.write_bytes(b"cos\nmkdir\n(S'" + str(tmp_path / "made").encode() + b"'\ntR.")
+    code = (
+        "import sys, detectron2.checkpoint as c\n"
+        "from d2seg import framework as f\n"
+        "assert f.DetectionCheckpointer is c.DetectionCheckpointer\n"
+        "for path in sys.argv[1:]: print(f.DetectionCheckpointer()._load_file(path))"
+    )
+    done = run_python("-c", code, str(good), str(evil), PYTHONPATH=str(stand_in))
+    assert done.stdout == "{'model': {}}\n"
+    assert "evil.pkl' cannot be read: it refers to 'os.mkdir'" in done.stderr
+    assert not (tmp_path / "made").exists()

@@ -11,6 +11,7 @@ import torch
 from d2seg import compat
 from d2seg.benchmark.torchvision_model import torchvision_model, why_not_torchvision
 from d2seg.config import load_config
+from d2seg.core.runtime.untrusted.torch_files import load_torch
 from d2seg.framework import FRAMEWORK, DefaultPredictor
 from d2seg.predict import Predictor
 
@@ -99,7 +100,7 @@ def _running(predictor: Callable[[np.ndarray], Any]) -> PredictOne:
 
 def _open_torchvision(entry: Entry) -> PredictOne:
     cfg = load_config(entry.config_file, entry.overrides)
-    weights = torch.load(cfg.MODEL.WEIGHTS, map_location="cpu", weights_only=True, mmap=True)
+    weights = load_torch(cfg.MODEL.WEIGHTS, mapped=True)
     model = torchvision_model(cfg, weights["model"]).to(cfg.MODEL.DEVICE)
     del weights
 

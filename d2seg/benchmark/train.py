@@ -14,6 +14,7 @@ from d2seg.benchmark.contestants import TORCHVISION, Entry, PredictOne
 from d2seg.benchmark.subject import Subject
 from d2seg.benchmark.torchvision_model import torchvision_model, why_not_torchvision
 from d2seg.config import load_config
+from d2seg.core.runtime.untrusted.torch_files import load_torch
 from d2seg.framework import (
     FRAMEWORK,
     BitMasks,
@@ -166,6 +167,6 @@ def _torchvision_model(
 
 
 def _weights(cfg: CfgNode) -> dict[str, Tensor]:
-    stored = torch.load(cfg.MODEL.WEIGHTS, map_location="cpu", weights_only=True, mmap=True)
+    stored = load_torch(cfg.MODEL.WEIGHTS, mapped=True)
     weights: dict[str, Tensor] = stored["model"]
     return weights

@@ -1,7 +1,7 @@
 """Reading checkpoint files: ``.pth``, ``.pkl`` and ``.safetensors`` become one kind of dict."""
 
 import pickle
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from d2seg.core.runtime.files import PathManager
 from d2seg.core.runtime.untrusted.arrays import read_plain_pickle
 from d2seg.core.runtime.untrusted.parts import RefusedError, explain
-from d2seg.core.runtime.untrusted.torch_files import load_torch
+from d2seg.core.runtime.untrusted.torch_files import check_torch, load_torch
 from d2seg.core.runtime.untrusted.unsafe import is_unsafe_allowed, warn_of_code
 
 
@@ -70,6 +70,27 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             f"{len(checkpoint['model'])} entries are not tensors, such as {strange[0]!r:.100}."
         )
     return checkpoint
+
+
+def require_data(path: str) -> None:
+    """Refuse a checkpoint file that asks for more than data, before another reader runs it.
+
+    Args:
+        path: A local file, of a kind that `read_checkpoint` reads.
+
+    Raises:
+        ValueError: It is truncated, asks for more, or promises more than it holds.
+    """
+    checks: dict[str, Callable[[str], Any]] = {
+        ".pkl": read_plain_pickle,
+        ".safetensors": lambda _: None,
+    }
+    try:
+        checks.get(Path(path).suffix, check_torch)(path)
+    except pickle.UnpicklingError as error:
+        if not (isinstance(error, RefusedError) and is_unsafe_allowed()):
+            raise _unreadable(path, error) from error
+        warn_of_code(path, error.name)
 
 
 def _read_torch(path: str) -> dict[str, Any]:

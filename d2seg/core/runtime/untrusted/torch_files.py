@@ -43,16 +43,30 @@ def load_torch(path: str | os.PathLike[str], *, mapped: bool = False) -> Any:
         OversizedError: It promises more than it holds.
         pickle.UnpicklingError: It is truncated, damaged, or no such file.
     """
+    pickled, is_zip = check_torch(path)
     try:
-        with open(path, "rb") as file:
-            is_zip = file.read(4) == _ZIP_START
-            pickled = _check_zip(file) if is_zip else _check_old(file)
         with _allowed(pickled), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped and is_zip)
     except pickle.UnpicklingError:
         raise
     except Exception as error:  # torch raises six types, as the place of the damage decides
+        raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
+
+
+def check_torch(path: str | os.PathLike[str]) -> tuple[bytes, bool]:
+    """Check a file of ``torch.save`` as `load_torch` does, and do not load it.
+
+    Returns:
+        Its pickle, and whether it is an archive, as of torch 1.6 or newer.
+    """
+    try:
+        with open(path, "rb") as file:
+            is_zip = file.read(4) == _ZIP_START
+            return _check_zip(file) if is_zip else _check_old(file), is_zip
+    except (pickle.UnpicklingError, FileNotFoundError):
+        raise
+    except Exception as error:  # of archives and numbers that are damaged
         raise pickle.UnpicklingError(f"{type(error).__name__}: {error}") from error
 
 
