@@ -10,9 +10,9 @@ if TYPE_CHECKING:
 EPILOG = """\
 Prints the description that d2seg wrote into the file (classes, input, outputs, thresholds, weights,
 versions), its operators, and whether runtimes load it: the torch that is installed, and the
-last one that was published for Android; of an .onnx or .xml the onnxruntime or OpenVINO that is
-installed. Where one does not, it says why. The exit code is 0 if the runtime of --runtime (by
-default the installed one) loads the file, else 1.
+last one that was published for Android; of a .pte, .onnx or .xml the ExecuTorch, onnxruntime or
+OpenVINO that is installed. Where one does not, it says why. The exit code is 0 if the runtime of
+--runtime (by default the installed one) loads the file, else 1.
 
 examples:
   d2seg inspect mobile_optimized.ptl
@@ -24,7 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options of ``d2seg inspect``."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
-    parser.add_argument("file", metavar="FILE", help="an exported file: .ptl, .ts, .onnx, .xml")
+    parser.add_argument(
+        "file", metavar="FILE", help="an exported file: .ptl, .ts, .pte, .onnx, .xml"
+    )
     parser.add_argument(
         "--runtime",
         metavar="VERSION",
@@ -103,6 +105,12 @@ def _print_rows(inspection: "Inspection") -> None:
 
 
 def _format_rows(contents: "Contents") -> list[tuple[str, str]]:
+    from d2seg.inspect.executorch import PteContents
+
+    if isinstance(contents, PteContents):
+        parts = ", ".join(f"{name} runs {count}" for name, count in contents.backends.items())
+        planned = f"{contents.planned_bytes / 1e6:.1f} MB, without weights and backends"
+        return [("format", "ExecuTorch"), ("parts", parts or "none"), ("planned memory", planned)]
     kinds = {
         "ptl": "TorchScript for the lite interpreter, bytecode",
         "ts": "TorchScript",
@@ -125,16 +133,12 @@ def _description_rows(found: "ModelDescription | None") -> list[tuple[str, str]]
     if found is None:
         return [("description", "none: d2seg did not export it")]
     schemas = {"input": found.inputs, "output": found.outputs}
-    size = "itself" if found.resize_inside else "before it is given to the file"
     return [
         ("parameters", f"{found.num_parameters:,}, stored as {found.weights}"),
         ("prepacked for", found.optimized_for or "nothing"),
         ("classes", f"{len(found.class_names)}: {', '.join(found.class_names)}"),
         ("channels", f"{found.input_order}, values {_range(found.value_range)}"),
-        (
-            "resizing",
-            f"shorter edge {found.resize_short}, longer at most {found.resize_longest}, {size}",
-        ),
+        ("resizing", _resizing(found)),
         ("scores", f"above {found.score_threshold}, at most {found.max_detections} detections"),
         ("overlap", f"at most {found.nms_threshold} (IoU) within a class"),
         *(
@@ -145,6 +149,14 @@ def _description_rows(found: "ModelDescription | None") -> list[tuple[str, str]]
         ("written by", f"d2seg {found.d2seg_version}, torch {found.torch_version}"),
         ("weights", found.checksum or "no checksum"),
     ]
+
+
+def _resizing(found: "ModelDescription") -> str:
+    if found.format == "pte":
+        size = " x ".join(map(str, found.inputs[0].shape[1:]))
+        return f"to fit {size}, at the top left, before it is given to the file"
+    where = "itself" if found.resize_inside else "before it is given to the file"
+    return f"shorter edge {found.resize_short}, longer at most {found.resize_longest}, {where}"
 
 
 def _range(values: list[float]) -> str:

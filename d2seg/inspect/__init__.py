@@ -69,7 +69,7 @@ def inspect_artefact(
     installed here loads the file besides.
 
     Args:
-        path: A ``.ptl``, ``.ts``, ``.onnx`` or ``.xml``, of this or another project.
+        path: A ``.ptl``, ``.ts``, ``.pte``, ``.onnx`` or ``.xml``, of this or another project.
         runtimes: Versions that there is a table for, such as ``2.1.0``, or ``installed``.
 
     Raises:

@@ -96,9 +96,10 @@ def why_not_a_zip(path: str | os.PathLike[str]) -> str:
         return (
             f"'{name}' is truncated: it begins like a .ptl and its end is missing; copy it again."
         )
-    if head[4:8] == b"ET12":
-        return f"'{name}' is a file of ExecuTorch (.pte), not a .ptl."
-    return f"'{name}' is not a .ptl: it is no zip archive, which every TorchScript file is."
+    return (
+        f"'{name}' is neither a .ptl nor a .pte: it is no zip archive, which every TorchScript "
+        "file is, and does not begin as a file of ExecuTorch."
+    )
 
 
 def _read_open(archive: zipfile.ZipFile, path: str) -> ArchiveContents:

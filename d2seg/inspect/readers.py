@@ -8,6 +8,7 @@ from d2seg.core.runtime.untrusted.programs import require_pure_program
 from d2seg.export.description import ModelDescription, read_description
 from d2seg.inspect.archive import UnreadableFileError, read_archive, why_not_a_zip
 from d2seg.inspect.contents import Contents, load_script
+from d2seg.inspect.executorch import is_pte, read_pte
 from d2seg.inspect.graphs import is_onnx, is_xml, read_onnx, read_xml
 
 ZIP_MAGIC = b"PK\x03\x04"
@@ -68,6 +69,7 @@ def read_torchscript(path: Path) -> Contents:
 
 READERS = [
     Reader(lambda head: head.startswith(ZIP_MAGIC), read_torchscript),
+    Reader(is_pte, read_pte),
     Reader(is_xml, read_xml),
     Reader(is_onnx, read_onnx),
 ]

@@ -227,8 +227,10 @@ def short_instructions(files: Path, folder: Path) -> Path:
     ("make", "message"),
     [
         (saved(lambda path: path.write_bytes(b"")), "is empty."),
-        (saved(lambda path: path.write_text("weights")), "is not a .ptl: it is no zip archive"),
-        (saved(lambda path: path.write_bytes(b"\x1c\0\0\0ET12")), "is a file of ExecuTorch"),
+        (
+            saved(lambda path: path.write_text("weights")),
+            "is neither a .ptl nor a .pte: it is no zip archive",
+        ),
         (saved(checkpoint), "is a checkpoint of torch.save, which has weights but no program"),
         (saved(plain_zip), "is a zip archive, but not one that torch wrote."),
         (saved(lambda path: path.mkdir()), "is a folder; name a file in it."),
