@@ -2,7 +2,6 @@
 
 import logging
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +17,7 @@ PUBLISHED_HOST = "dl.fbaipublicfiles.com"
 """Of this host alone files lie where detectron2 itself keeps them, without the host in the path."""
 
 RECORD_SUFFIX = ".sha256"
+SHA256_DIGITS = 64
 
 known_checksums: dict[str, Checksum] = {}
 """What is known of files by their address, for every download and every later use of the file."""
@@ -78,6 +78,7 @@ def fetch(
     with file_lock(str(path)):
         if force or not path.is_file():
             logger.info("Downloading %s ...", address)
+            _record_of(path).unlink(missing_ok=True)  # it is of another file from now on
             with _shown(path.name) as progress:
                 download(address, path, checksum, progress)
             _record(path)
@@ -99,53 +100,52 @@ class DownloadHandler(HTTPURLHandler):
         return str(fetch(path, force=force, folder=cache_dir))
 
 
+def _record_of(path: Path) -> Path:
+    return path.with_name(path.name + RECORD_SUFFIX)
+
+
 def _record(path: Path) -> None:
-    text = f"{hash_of(path)}  {path.name}\n"
-    record = path.with_name(path.name + RECORD_SUFFIX)
+    record = _record_of(path)
     temporary = record.with_name(f".{record.name}-{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
+    temporary.write_text(f"{hash_of(path)}  {path.name}\n", encoding="utf-8")
     temporary.replace(record)
+
+
+def _recorded(path: Path) -> Checksum | None:
+    record = _record_of(path)
+    digits = record.read_text(encoding="utf-8").partition(" ")[0] if record.is_file() else ""
+    return Checksum("sha256", digits) if len(digits) == SHA256_DIGITS else None
 
 
 def _check(path: Path, address: str, known: Checksum | None) -> None:
     """Compare a file with what is known of it; a file without a record gets one."""
-    record = path.with_name(path.name + RECORD_SUFFIX)
+    recorded = _recorded(path)
     try:
-        if known is not None:
-            known.check(path, f"'{path}'")
-        if record.is_file():
-            digits = record.read_text(encoding="utf-8").partition(" ")[0]
-            Checksum("sha256", digits).check(path, f"'{path}'")
-        else:
-            _record(path)
+        for checksum in dict.fromkeys((known, recorded)):
+            if checksum is not None:
+                checksum.check(path, f"'{path}'")
     except ValueError as error:
         raise ValueError(f"{error} Delete it, and it is downloaded again from {address}.") from None
+    if recorded is None:
+        _record(path)
 
 
 @contextmanager
 def _shown(name: str) -> Iterator[Progress]:
     """Show how a download goes on, where stderr is a terminal."""
+    from rich import progress
     from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-    from rich.progress import (
-        Progress as Bar,
-    )
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.DownloadColumn(),
+        progress.TransferSpeedColumn(),
+        progress.TimeRemainingColumn(),
     )
     console = Console(stderr=True)
-    with Bar(*columns, console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+    options: dict[str, Any] = {"transient": True, "disable": not console.is_terminal}
+    with progress.Progress(*columns, console=console, **options) as bar:
         task = bar.add_task(name, start=False, total=None)
 
         def show(done: int, total: int | None) -> None:

@@ -83,6 +83,11 @@ def test_a_file_of_before_gets_a_record(cache: Path) -> None:
     path.parent.mkdir(parents=True)
     path.write_bytes(CONTENT)
     assert fetch("https://a.org/a.pth") == path
+    record = path.with_name("a.pth.sha256")
+    assert hashlib.sha256(CONTENT).hexdigest() in record.read_text()
+    record.write_text("")  # as a full disk may leave it
+    start_again()
+    assert fetch("https://a.org/a.pth") == path
     path.write_bytes(CONTENT[1:])
     start_again()
     with pytest.raises(ValueError, match="was changed, or is damaged"):
