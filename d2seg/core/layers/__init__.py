@@ -12,6 +12,7 @@ from d2seg.core.layers.batch_norm import (
     norm_with_eps,
 )
 from d2seg.core.layers.blocks import CNNBlockBase
+from d2seg.core.layers.conv import Conv2d
 from d2seg.core.layers.deform_conv import DeformConv, ModulatedDeformConv
 from d2seg.core.layers.losses import ciou_loss, diou_loss
 from d2seg.core.layers.mask_ops import paste_masks_in_image
@@ -23,7 +24,6 @@ from d2seg.core.layers.separable import DepthwiseSeparableConv2d
 from d2seg.core.layers.shape_spec import ShapeSpec
 from d2seg.core.layers.wrappers import (
     BatchNorm2d,
-    Conv2d,
     ConvTranspose2d,
     Linear,
     cat,

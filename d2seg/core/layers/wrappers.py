@@ -7,63 +7,27 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from d2seg.core.layers.batch_norm import FrozenBatchNorm2d
+from d2seg.core.layers.conv import Conv2d
+
+__all__ = [
+    "BatchNorm2d",
+    "Conv2d",
+    "ConvTranspose2d",
+    "Linear",
+    "cat",
+    "check_if_dynamo_compiling",
+    "cross_entropy",
+    "empty_input_loss_func_wrapper",
+    "interpolate",
+    "move_device_like",
+    "nonzero_tuple",
+    "shapes_to_tensor",
+]
 
 BatchNorm2d = nn.BatchNorm2d
 ConvTranspose2d = nn.ConvTranspose2d
 Linear = nn.Linear
 interpolate = F.interpolate
-
-
-class Conv2d(nn.Conv2d):
-    """Convolution followed by an optional norm and an optional activation.
-
-    Args:
-        *args: As of ``torch.nn.Conv2d``.
-        norm: Applied to the output of the convolution.
-        activation: Applied last.
-        **kwargs: As of ``torch.nn.Conv2d``.
-    """
-
-    def __init__(
-        self,
-        *args: Any,
-        norm: nn.Module | None = None,
-        activation: Callable[[Tensor], Tensor] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.norm = norm
-        self.activation = activation
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, C_in, H, W) to (B, C_out, H', W')."""
-        if not torch.jit.is_scripting() and _is_foldable(self.norm):
-            x = self._conv_forward(x, *self._with_norm())
-        else:
-            x = self._conv_forward(x, self.weight, self.bias)
-            if self.norm is not None:
-                x = self.norm(x)
-        if self.activation is not None:
-            x = self.activation(x)
-        return x
-
-    def _with_norm(self) -> tuple[Tensor, Tensor]:
-        """Return weight and bias that do what the convolution and its fixed norm do together.
-
-        Weights are small beside feature maps, which the norm then goes over neither in the forward
-        pass nor in the backward.
-        """
-        scale, shift = self.norm.scale_and_shift()  # type: ignore[union-attr, operator]
-        if self.bias is not None:
-            shift = shift + self.bias * scale
-        return self.weight * scale[:, None, None, None], shift
-
-
-def _is_foldable(norm: nn.Module | None) -> bool:
-    """Tell whether a norm is fixed, in training, and nobody waits for what goes into it."""
-    is_fixed = type(norm) is FrozenBatchNorm2d and torch.is_grad_enabled()
-    return is_fixed and not norm._forward_hooks and not norm._forward_pre_hooks  # type: ignore[union-attr]
 
 
 def cat(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:

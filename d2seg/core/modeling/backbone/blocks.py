@@ -14,6 +14,7 @@ from d2seg.core.layers import (
     ModulatedDeformConv,
     get_norm,
 )
+from d2seg.core.layers.conv import channels_last, convolve, rectify, rectify_sum
 
 
 def _conv_norm(
@@ -42,18 +43,6 @@ def _fill(*convs: nn.Module | None) -> None:
             c2_msra_fill(conv)
 
 
-def _relu(x: Tensor) -> Tensor:
-    """Return max(x, 0); in training in place of x, which nobody needs for the gradients."""
-    return F.relu_(x) if x.requires_grad else F.relu(x)
-
-
-def _relu_of_sum(residual: Tensor, x: Tensor) -> Tensor:
-    """Return max(residual + x, 0); in training in place of the residual."""
-    if residual.requires_grad:
-        return F.relu_(residual.add_(x))
-    return F.relu(residual + x)
-
-
 class BasicStem(CNNBlockBase):
     """The layers before the first residual stage: a 7x7 convolution and a max pool, stride 4.
 
@@ -70,7 +59,11 @@ class BasicStem(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / 4, W / 4)."""
-        return F.max_pool2d(F.relu(self.conv1(x)), kernel_size=3, stride=2, padding=1)
+        if torch.jit.is_scripting():
+            x = F.relu(self.conv1(x))
+        else:
+            x = convolve(self.conv1, channels_last(x), relu=True)
+        return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
 class BasicBlock(CNNBlockBase):
@@ -94,10 +87,16 @@ class BasicBlock(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
-        residual = self.conv2(_relu(self.conv1(x)))
-        if self.shortcut is not None:
-            x = self.shortcut(x)
-        return _relu_of_sum(residual, x)
+        if torch.jit.is_scripting():
+            residual = self.conv2(rectify(self.conv1(x)))
+            if self.shortcut is not None:
+                x = self.shortcut(x)
+            return rectify_sum(residual, x)
+        else:  # TorchScript leaves out branches, not what follows them
+            hidden = convolve(self.conv1, x, relu=True)
+            if self.shortcut is not None:
+                x = self.shortcut(x)
+            return convolve(self.conv2, hidden, relu=True, residual=x)
 
 
 class BottleneckBlock(CNNBlockBase):
@@ -146,14 +145,25 @@ class BottleneckBlock(CNNBlockBase):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in_channels, H, W) to (B, out_channels, H / stride, W / stride)."""
-        residual = self.conv3(_relu(self._spatial(_relu(self.conv1(x)))))
-        if self.shortcut is not None:
-            x = self.shortcut(x)
-        return _relu_of_sum(residual, x)
+        if torch.jit.is_scripting():
+            residual = self.conv3(rectify(self._spatial(rectify(self.conv1(x)))))
+            if self.shortcut is not None:
+                x = self.shortcut(x)
+            return rectify_sum(residual, x)
+        else:  # as in BasicBlock
+            hidden = self._activated(convolve(self.conv1, x, relu=True))
+            if self.shortcut is not None:
+                x = self.shortcut(x)
+            return convolve(self.conv3, hidden, relu=True, residual=x)
 
     def _spatial(self, x: Tensor) -> Tensor:
         """Run the one layer that looks beyond a cell."""
         return self.conv2(x)
+
+    @torch.jit.unused
+    def _activated(self, x: Tensor) -> Tensor:
+        """Run it with its ReLU."""
+        return convolve(self.conv2, x, relu=True)
 
 
 class DeformBottleneckBlock(BottleneckBlock):
@@ -204,6 +214,10 @@ class DeformBottleneckBlock(BottleneckBlock):
             norm=plain.norm,
         )
         c2_msra_fill(self.conv2)
+
+    @torch.jit.unused
+    def _activated(self, x: Tensor) -> Tensor:
+        return rectify(self._spatial(x))
 
     def _spatial(self, x: Tensor) -> Tensor:
         predicted = self.conv2_offset(x)

@@ -8,6 +8,7 @@ from fvcore.nn.weight_init import c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.layers import Conv2d, ShapeSpec, get_norm
+from d2seg.core.layers.conv import convolve
 from d2seg.core.modeling.backbone.backbone import Backbone
 from d2seg.core.modeling.backbone.build import BACKBONE_REGISTRY
 from d2seg.core.modeling.backbone.resnet import build_resnet_backbone
@@ -189,7 +190,7 @@ def merge_top_down(
     results = [output_convs[0](merged)]
     for feature, lateral, output in zip(finer, lateral_convs[1:], output_convs[1:], strict=True):
         upsampled = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-        merged = lateral(feature) + upsampled
+        merged = convolve(lateral, feature, residual=upsampled)
         if average:
             merged = merged / 2
         results.append(output(merged))
