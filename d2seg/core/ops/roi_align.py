@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align as torchvision_roi_align
 
+from d2seg.core.ops.gathered_roi_align import can_gather, gathered_roi_align
+
 
 def roi_align(
     features: Tensor,
@@ -42,6 +44,11 @@ def roi_align(
         (R, C, P, Q) of the type of ``features``; zeros for a region without area when the sampling
         adapts.
     """
+    if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript drops it only when alone)
+        if not aten_only and len(rois) > 0 and can_gather(features):
+            return gathered_roi_align(
+                features, rois.float(), output_hw, spatial_scale, sampling_ratio, aligned
+            )
     kind = features.dtype
     if kind != rois.dtype:
         # The finer type: positions in pixels need more digits than half precision has.
