@@ -2,8 +2,9 @@
 
 Weights are small beside feature maps, so a norm is multiplied into them where it only scales and
 shifts: in training a fixed one, which the maps then go through neither forwards nor backwards, and
-in inference on a CPU any. Nothing is kept between calls: the weights are folded anew each time, which costs one pass over
-them, so a model can be trained on, loaded or moved at any moment, and its state stays as it is.
+in inference on a CPU any. Nothing is kept between calls: the weights are folded anew each time,
+which costs one pass over them, so a model can be trained on, loaded or moved at any moment, and its
+state stays as it is.
 """
 
 from collections.abc import Callable, Iterator
@@ -106,7 +107,7 @@ def convolve(
     if residual is not None:
         return rectify_sum(out, residual) if relu else out + residual
     # Without gradients somebody else may hold the output.
-    in_place = is_fusing() and type(conv) is Conv2d and not _is_watched(conv)
+    in_place = is_fusing() and type(conv) is Conv2d and not is_watched(conv)
     if not relu:
         return out
     return F.relu_(out) if in_place else rectify(out)
@@ -138,7 +139,7 @@ def _can_fuse(conv: Any, x: Tensor) -> bool:
         and not isinstance(conv.padding, str)
         and _is_foldable(getattr(conv, "norm", None))
         and isinstance(getattr(conv, "activation", None), nn.ReLU | None)
-        and not _is_watched(conv)
+        and not is_watched(conv)
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and torch.backends.mkldnn.enabled
     )
@@ -148,7 +149,7 @@ def _is_foldable(norm: nn.Module | None) -> bool:
     """Tell whether a norm only scales and shifts."""
     if norm is None:
         return True
-    if _is_watched(norm):
+    if is_watched(norm):
         return False
     if isinstance(norm, FrozenBatchNorm2d):
         return True
@@ -158,10 +159,10 @@ def _is_foldable(norm: nn.Module | None) -> bool:
 def _folds_in_training(norm: nn.Module | None) -> bool:
     """Tell whether a norm is fixed, in training, and nobody waits for what goes into it."""
     is_fixed = type(norm) is FrozenBatchNorm2d and torch.is_grad_enabled()
-    return is_fixed and not _is_watched(norm)
+    return is_fixed and not is_watched(norm)
 
 
-def _is_watched(module: nn.Module) -> bool:
+def is_watched(module: nn.Module) -> bool:
     """Tell whether hooks wait for what goes into a module or comes out of it."""
     return bool(module._forward_hooks or module._forward_pre_hooks)
 

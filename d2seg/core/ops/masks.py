@@ -1,7 +1,7 @@
 """Mask probabilities of regions: choosing the class and pasting into the image."""
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -22,7 +22,11 @@ def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def paste_masks(
-    masks: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float = 0.5
+    masks: Tensor,
+    boxes: Tensor,
+    size_hw: tuple[int, int],
+    threshold: float = 0.5,
+    pixels_at_once: int = 2**17,
 ) -> Tensor:
     """Resize region masks to their boxes and place them in the image (Mask R-CNN, section 3.1).
 
@@ -31,13 +35,16 @@ def paste_masks(
         boxes: (N, 4) float, XYXY absolute pixels; parts outside the image are cut off.
         size_hw: Height and width of the image.
         threshold: Pixels at or above it belong to the object; below zero keeps soft masks.
+        pixels_at_once: How many pixels of a mask are computed before they are stored.
 
     Returns:
         (N, height, width) bool, or uint8 in [0, 255] for a threshold below zero.
     """
     height, width = size_hw
     dtype = torch.bool if threshold >= 0 else torch.uint8
-    pasted = torch.zeros((masks.shape[0], height, width), dtype=dtype, device=masks.device)
+    if threshold > 0 and masks.device.type != "cpu":
+        return _paste_whole(masks, boxes, height, width, threshold)
+    pasted = _zeros([masks.shape[0], height, width], dtype, masks.device)
     # Outside its box a mask fades to zero and never reaches 0.5: one pixel around is enough.
     corners = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)
     reach = torch.tensor([-1, -1, 1, 1], device=boxes.device)
@@ -48,12 +55,56 @@ def paste_masks(
         x0, y0, x1, y1 = window[0], window[1], window[2], window[3]
         if x1 <= x0 or y1 <= y0:
             continue
-        soft = _sample_mask(masks[i], boxes[i], y0, y1, x0, x1)
-        if threshold >= 0:
-            pasted[i, y0:y1, x0:x1] = soft >= threshold
-        else:
-            pasted[i, y0:y1, x0:x1] = (soft * 255).to(torch.uint8)
+        rows = _axis_weights(boxes[i : i + 1, 1::2], y0, y1, masks.shape[1])[0]
+        columns = _axis_weights(boxes[i : i + 1, 0::2], x0, x1, masks.shape[2])[0]
+        by_column = torch.mm(masks[i], columns.t())  # (h, x1 - x0)
+        # A band of rows at a time, which stays in the cache until it is compared.
+        height_at_once = max(1, pixels_at_once // (x1 - x0))
+        for top in range(0, y1 - y0, height_at_once):
+            soft = torch.mm(rows[top : top + height_at_once], by_column)
+            bottom = y0 + top + soft.shape[0]
+            if threshold >= 0:
+                pasted[i, y0 + top : bottom, x0:x1] = soft >= threshold
+            else:
+                pasted[i, y0 + top : bottom, x0:x1] = (soft * 255).to(torch.uint8)
     return pasted
+
+
+def _paste_whole(
+    masks: Tensor,
+    boxes: Tensor,
+    height: int,
+    width: int,
+    threshold: float,
+    pixels_at_once: int = 2**27,
+) -> Tensor:
+    """Compute all pixels of the image, a few masks at a time: a device is not waited for."""
+    at_once = max(1, pixels_at_once // (height * width))
+    has_area = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
+    masks = masks * has_area[:, None, None].to(masks.dtype)
+    pasted: list[Tensor] = []
+    for start in range(0, masks.shape[0], at_once):
+        some = boxes[start : start + at_once]
+        rows = _axis_weights(some[:, 1::2], 0, height, masks.shape[1])
+        columns = _axis_weights(some[:, 0::2], 0, width, masks.shape[2])
+        soft = torch.bmm(torch.bmm(rows, masks[start : start + at_once]), columns.transpose(1, 2))
+        pasted.append(soft >= threshold)
+    if len(pasted) == 0:
+        return torch.zeros([0, height, width], dtype=torch.bool, device=masks.device)
+    return torch.cat(pasted)
+
+
+def _zeros(shape: list[int], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Return zeros; on a CPU of pages that cost nothing before they are written to."""
+    if torch.jit.is_scripting() or device.type != "cpu":
+        return torch.zeros(shape, dtype=dtype, device=device)
+    return _untouched_zeros(shape, dtype)
+
+
+@torch.jit.unused
+def _untouched_zeros(shape: list[int], dtype: torch.dtype) -> Tensor:
+    kind = np.bool_ if dtype == torch.bool else np.uint8
+    return torch.from_numpy(np.zeros(shape, dtype=kind))  # torch.zeros writes them
 
 
 def paste_masks_whole_pixels(
@@ -75,7 +126,7 @@ def paste_masks_whole_pixels(
     """
     height, width = size_hw
     dtype = torch.bool if threshold >= 0 else torch.uint8
-    pasted = torch.zeros((masks.shape[0], height, width), dtype=dtype, device=masks.device)
+    pasted = _zeros([masks.shape[0], height, width], dtype, masks.device)
     side = masks.shape[2]
     center = (boxes[:, :2] + boxes[:, 2:]) * 0.5
     half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * (float(side + 2) / side)
@@ -112,16 +163,25 @@ def paste_traced_masks(masks: Tensor, boxes: Tensor, size_hw: Tensor, threshold:
     return paste_masks(masks, boxes, (int(size_hw[0]), int(size_hw[1])), threshold)
 
 
-def _sample_mask(mask: Tensor, box: Tensor, y0: int, y1: int, x0: int, x1: int) -> Tensor:
-    """Read a mask at the pixel centres of a window of the image: (y1 - y0, x1 - x0) float."""
-    size = box[2:] - box[:2]
-    y = torch.arange(y0, y1, dtype=mask.dtype, device=mask.device) + 0.5
-    x = torch.arange(x0, x1, dtype=mask.dtype, device=mask.device) + 0.5
-    y = (y - box[1]) / size[1] * 2 - 1  # -1 and 1 are the edges of the mask
-    x = (x - box[0]) / size[0] * 2 - 1
-    grid_y, grid_x = torch.meshgrid(y, x, indexing="ij")
-    grid = torch.stack([grid_x, grid_y], dim=2)[None]
-    return F.grid_sample(mask[None, None], grid, align_corners=False)[0, 0]
+def _axis_weights(ends: Tensor, start: int, stop: int, size: int) -> Tensor:
+    """Say how much of each row, or column, of a mask is in each pixel of a range of the image.
+
+    Bilinear interpolation is one such product for the rows and one for the columns.
+
+    Args:
+        ends: (N, 2) float, where the boxes begin and end on this axis, in pixels.
+        start: The first pixel.
+        stop: One past the last.
+        size: Rows or columns of the mask.
+
+    Returns:
+        (N, stop - start, size) float; a mask counts as zero outside of its box.
+    """
+    center = torch.arange(start, stop, dtype=ends.dtype, device=ends.device) + 0.5
+    begin, end = ends[:, :1], ends[:, 1:]
+    place = (center - begin) / (end - begin) * size - 0.5  # (N, pixels), in rows of the mask
+    row = torch.arange(size, dtype=ends.dtype, device=ends.device)
+    return (1 - (place[:, :, None] - row).abs()).clamp(min=0)
 
 
 def sample_bilinear(features: Tensor, y: Tensor, x: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2seg.core.ops.masks import mask_probabilities, paste_masks
+from d2seg.core.ops.masks import _paste_whole, mask_probabilities, paste_masks
 from tests.reference.functions import recorded_functions
 
 
@@ -72,3 +72,24 @@ def test_it_scripts() -> None:
     masks, boxes = torch.rand(2, 9, 9), torch.tensor([[1.0, 2, 20, 30], [0, 0, 9, 9]])
     scripted = torch.jit.script(paste_masks)
     assert torch.equal(scripted(masks, boxes, (40, 25)), paste_masks(masks, boxes, (40, 25)))
+
+
+def test_other_devices_paste_whole_images() -> None:
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.tensor([[3.3, 5.1, 60.7, 33.9], [-9, -4, 20.5, 11], [9, 9, 9, 20], [30, 9, 8, 2]])
+    masks = torch.rand(4, 28, 28, generator=generator)
+    expected = paste_masks(masks, boxes, (40, 70))
+    for at_once in (1, 40 * 70 * 3, 2**27):
+        assert torch.equal(_paste_whole(masks, boxes, 40, 70, 0.5, at_once), expected)
+    assert _paste_whole(masks[:0], boxes[:0], 40, 70, 0.5).shape == (0, 40, 70)
+
+
+def test_bands_of_rows_change_nothing() -> None:
+    masks, boxes = torch.rand(1, 28, 28), torch.tensor([[3.3, 5.1, 60.7, 33.9]])
+    for threshold in (0.5, -1.0):
+        whole = paste_masks(masks, boxes, (40, 70), threshold)
+        # Products of other sizes round differently: single pixels, by one step.
+        banded = paste_masks(masks, boxes, (40, 70), threshold, pixels_at_once=150)
+        differ = (whole != banded).sum()
+        assert whole.any()
+        assert int(differ) <= 2

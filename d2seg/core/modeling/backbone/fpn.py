@@ -154,22 +154,25 @@ class FPN(Backbone):
                 "images, backbone.size_divisibility)."
             )
         bottom_up = self.bottom_up(x)
+        features = [bottom_up[name] for name in self.in_features]
+        source = "" if self.top_block is None else str(self.top_block.in_feature)
+        top_input = bottom_up.get(source)
+        del bottom_up  # the list is all that holds the features, and lets go of them
         results = merge_top_down(
-            [bottom_up[name] for name in self.in_features],
+            features,
             self.lateral_convs,
             self.output_convs,
             average=self.fuse_type == "avg",
         )
         outputs = dict(zip(self._out_features, results, strict=False))
         if self.top_block is not None:
-            source = str(self.top_block.in_feature)
-            top = self.top_block(bottom_up[source] if source in bottom_up else outputs[source])
+            top = self.top_block(outputs[source] if top_input is None else top_input)
             outputs.update(zip(self._out_features[len(results) :], top, strict=True))
         return outputs
 
 
 def merge_top_down(
-    features: Sequence[Tensor],
+    features: list[Tensor],
     lateral_convs: Sequence[nn.Module],
     output_convs: Sequence[nn.Module],
     average: bool,
@@ -178,6 +181,7 @@ def merge_top_down(
 
     Args:
         features: (B, C_l, H_l, W_l) float, finest first; each has half the size of the one before.
+            Emptied, so that each is gone from memory when it is merged.
         lateral_convs: One for each level, coarsest first, to equal channels.
         output_convs: One for each level, coarsest first.
         average: Divide the sum of the two maps by two.
@@ -185,12 +189,11 @@ def merge_top_down(
     Returns:
         (B, C, H_l, W_l) for each level, finest first.
     """
-    coarsest, *finer = reversed(features)
-    merged = lateral_convs[0](coarsest)
+    merged = lateral_convs[0](features.pop())
     results = [output_convs[0](merged)]
-    for feature, lateral, output in zip(finer, lateral_convs[1:], output_convs[1:], strict=True):
+    for lateral, output in zip(lateral_convs[1:], output_convs[1:], strict=True):
         upsampled = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-        merged = convolve(lateral, feature, residual=upsampled)
+        merged = convolve(lateral, features.pop(), residual=upsampled)
         if average:
             merged = merged / 2
         results.append(output(merged))

@@ -110,19 +110,23 @@ class GeneralizedRCNN(ImageModel):
             For each image ``{"instances": Instances}``; without postprocessing Instances in pixels
             of ``image``, masks as (N, 1, h, w) probabilities.
         """
+        results, sizes_hw = self._detect(batched_inputs, detected_instances)
+        if not do_postprocess:
+            return results
+        return self._postprocess(results, batched_inputs, sizes_hw, self.whole_pixel_masks)
+
+    def _detect(
+        self, batched_inputs: list[dict[str, Any]], detected_instances: list[Instances] | None
+    ) -> tuple[list[Instances], list[tuple[int, int]]]:
+        """Return what is found in each image, and its size; the features are gone by then."""
         images = self.preprocess_image(batched_inputs)
         features = self.backbone(images.tensor)
         if detected_instances is not None:
             given = [one.to(self.device) for one in detected_instances]
-            results = self.roi_heads.forward_with_given_boxes(features, given)
-        else:
-            proposals, _ = self._propose(batched_inputs, images, features)
-            results, _ = self.roi_heads(images, features, proposals, None)
-        if not do_postprocess:
-            return results
-        return self._postprocess(
-            results, batched_inputs, images.image_sizes, self.whole_pixel_masks
-        )
+            return self.roi_heads.forward_with_given_boxes(features, given), images.image_sizes
+        proposals, _ = self._propose(batched_inputs, images, features)
+        results, _ = self.roi_heads(images, features, proposals, None)
+        return results, images.image_sizes
 
     @staticmethod
     def _postprocess(

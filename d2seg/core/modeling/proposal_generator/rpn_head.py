@@ -90,9 +90,13 @@ class StandardRPNHead(nn.Module):
         Returns:
             Per level objectness (B, A, H_l, W_l) and deltas (B, A * 4, H_l, W_l).
         """
-        hidden = [self.conv(feature) for feature in features]
-        logits = [self.objectness_logits(x) for x in hidden]
-        return logits, [self.anchor_deltas(x) for x in hidden]
+        logits: list[Tensor] = []
+        deltas: list[Tensor] = []
+        for feature in features:  # what is between is not kept for all levels at once
+            hidden = self.conv(feature)
+            logits.append(self.objectness_logits(hidden))
+            deltas.append(self.anchor_deltas(hidden))
+        return logits, deltas
 
 
 def build_rpn_head(cfg: Any, input_shape: list[ShapeSpec]) -> nn.Module:

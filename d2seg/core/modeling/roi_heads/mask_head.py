@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
+from d2seg.core.layers.conv import is_fusing, is_watched
 from d2seg.core.modeling.losses import Losses, LossesOrInstances, share
 from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.ops.masks import mask_probabilities
@@ -18,6 +19,9 @@ from d2seg.core.structures import Instances
 
 ROI_MASK_HEAD_REGISTRY = Registry("ROI_MASK_HEAD")
 """Classes called with ``(cfg, input_shape)``; see `BaseMaskRCNNHead`."""
+
+_REGIONS_AT_ONCE = 64
+"""Masks of so many regions are computed together in inference, which bounds the memory."""
 
 
 class BaseMaskRCNNHead(nn.Module):
@@ -51,12 +55,19 @@ class BaseMaskRCNNHead(nn.Module):
             In training Losses; otherwise the instances with ``pred_masks`` (N, 1, h, w)
             probabilities added.
         """
-        logits = self.layers(x)
         if self.training:
-            return mask_loss(logits, instances).weighted(self.loss_weight)
+            return mask_loss(self.layers(x), instances).weighted(self.loss_weight)
         else:  # TorchScript leaves out branches, not what follows them
-            mask_rcnn_inference(logits, instances)
+            if torch.jit.is_scripting():
+                mask_rcnn_inference(self.layers(x), instances)
+            else:
+                mask_rcnn_inference(self.layers_of_classes(x, instances), instances)
             return instances
+
+    @torch.jit.unused
+    def layers_of_classes(self, x: Tensor, instances: list[Instances]) -> Tensor:
+        """Map (R, C, S, S) to logits (R, K or 1, h, w) of which only ``pred_classes`` are read."""
+        return self.layers(x)
 
     def layers(self, x: Tensor) -> Tensor:
         """Map (R, C, S, S) to mask logits (R, K or 1, h, w)."""
@@ -124,6 +135,30 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
             if name in self._conv_names:
                 x = layer(x)
         return self.predictor(F.relu(self.deconv(x)))
+
+    @torch.jit.unused
+    def layers_of_classes(self, x: Tensor, instances: list[Instances]) -> Tensor:
+        """Compute the logits of each region's own class alone, some regions at a time."""
+        own_layers = type(self).layers is MaskRCNNConvUpsampleHead.layers
+        if not is_fusing() or not own_layers or is_watched(self.predictor):
+            return self.layers(x)
+        classes = torch.cat([one.pred_classes for one in instances])
+        if self.predictor.out_channels == 1:
+            classes = torch.zeros_like(classes)
+        parts = zip(x.split(_REGIONS_AT_ONCE), classes.split(_REGIONS_AT_ONCE), strict=True)
+        return torch.cat([self._of_classes(*part) for part in parts])
+
+    def _of_classes(self, x: Tensor, classes: Tensor) -> Tensor:
+        for name in self._conv_names:
+            x = self.get_submodule(name)(x)
+        hidden = self.deconv(x)
+        hidden = F.relu(hidden) if is_watched(self.deconv) else hidden.relu_()
+        cells = hidden.permute(0, 2, 3, 1).flatten(1, 2)  # (R, h * w, C)
+        weight = self.predictor.weight[classes].flatten(1)[:, :, None]  # (R, C, 1)
+        logits = torch.bmm(cells, weight.to(cells.dtype))
+        if self.predictor.bias is not None:
+            logits = logits + self.predictor.bias[classes].to(cells.dtype)[:, None, None]
+        return logits.view(len(x), 1, *hidden.shape[2:])
 
 
 def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: list[Instances]) -> None:
