@@ -42,15 +42,16 @@ class Conv2d(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, C_in, H, W) to (B, C_out, H', W')."""
-        # TorchScript drops the branch, but only when the condition stands alone.
-        if not torch.jit.is_scripting():  # noqa: SIM102
-            if _can_fuse(self, x):
-                return _run_fused(self, x, False, None)
-        if not torch.jit.is_scripting() and _folds_in_training(self.norm):
-            x = self._conv_forward(x, *_fold(self))
-        else:
+        if torch.jit.is_scripting():
             x = self._conv_forward(x, self.weight, self.bias)
             if self.norm is not None:
+                x = self.norm(x)
+        else:  # TorchScript leaves out branches, but joins no conditions before it does
+            if _can_fuse(self, x):
+                return _run_fused(self, x, False, None)
+            folds = _folds_in_training(self.norm)
+            x = self._conv_forward(x, *(_fold(self) if folds else (self.weight, self.bias)))
+            if self.norm is not None and not folds:
                 x = self.norm(x)
         if self.activation is not None:
             x = self.activation(x)
@@ -158,8 +159,9 @@ def _is_foldable(norm: nn.Module | None) -> bool:
 
 def _folds_in_training(norm: nn.Module | None) -> bool:
     """Tell whether a norm is fixed, in training, and nobody waits for what goes into it."""
-    is_fixed = type(norm) is FrozenBatchNorm2d and torch.is_grad_enabled()
-    return is_fixed and not is_watched(norm)
+    if type(norm) is not FrozenBatchNorm2d or not torch.is_grad_enabled():
+        return False
+    return not is_watched(norm)
 
 
 def is_watched(module: nn.Module) -> bool:
