@@ -25,13 +25,16 @@ BORDER = 2
 """Cells beyond the border that interpolation reaches; they repeat the last one."""
 
 
-def decode_fixed_heatmaps(heatmaps: Tensor, boxes: Tensor, longest_hw: tuple[int, int]) -> Tensor:
+def decode_fixed_heatmaps(
+    heatmaps: Tensor, boxes: Tensor, longest_hw: tuple[int, int], score_is_logit: bool = False
+) -> Tensor:
     """Read keypoints off their heat maps.
 
     Args:
         heatmaps: (N, K, S, S) float logits.
         boxes: (N, 4) float, XYXY pixels; narrower than a pixel counts as one.
         longest_hw: No box is higher or wider than this, in pixels.
+        score_is_logit: Give the logit at the peak as the score.
 
     Returns:
         (N, K, 3) float: x and y in pixels, and a score: the softmax over the pixels, but with the
@@ -55,6 +58,8 @@ def decode_fixed_heatmaps(heatmaps: Tensor, boxes: Tensor, longest_hw: tuple[int
     scale = size / pixels
     x = (left + right + 0.5) * scale[:, :1] + boxes[:, :1]
     y = (top + down + 0.5) * scale[:, 1:] + boxes[:, 1:2]
+    if score_is_logit:
+        return torch.stack([x, y, logit.reshape(count, points)], dim=2)
     flat = heatmaps.flatten(2)
     highest = flat.amax(dim=2, keepdim=True)  # subtracted, so that no exponential is infinite
     total = (flat - highest).exp().sum(dim=2)

@@ -234,12 +234,13 @@ class StaticKeypointStage(nn.Module):
         self.regions, self.canvas_hw = StaticRegions(stage.regions), canvas_hw
         # Apart from the last, which gives the scores: quantisation goes by the names of layers.
         self.layers, self.heatmaps = stage.layers[:-1], stage.layers[-1]
+        self.score_is_logit = stage.score_column == 2
 
     def forward(self, features: list[Tensor], boxes: Tensor) -> Tensor:
         """Find the points in boxes (D, 4): (D, K, 3) x, y in pixels, and a score."""
         low = self.heatmaps(self.layers(self.regions(features, boxes)))
         heatmaps = torch.ops.aten.upsample_bilinear2d(low, None, False, [2.0, 2.0])
-        return decode_fixed_heatmaps(heatmaps, boxes, self.canvas_hw)
+        return decode_fixed_heatmaps(heatmaps, boxes, self.canvas_hw, self.score_is_logit)
 
 
 def grid_sizes(

@@ -84,3 +84,11 @@ def test_the_window_covers_cells_around_the_peak_of_the_largest_box() -> None:
 def test_no_boxes() -> None:
     found = decode_fixed_heatmaps(torch.zeros(0, 17, 56, 56), torch.zeros(0, 4), LONGEST_HW)
     assert found.shape == (0, 17, 3)
+
+
+def test_the_score_may_be_the_logit_at_the_peak() -> None:
+    generator = torch.Generator().manual_seed(2)
+    maps, boxes = one_peak(generator), boxes_of(20, (120.0, 140.0), generator)
+    want = decode_heatmaps(maps, boxes)
+    found = decode_fixed_heatmaps(maps, boxes, LONGEST_HW, score_is_logit=True)
+    torch.testing.assert_close(found[..., 2], want[..., 2], atol=1e-4, rtol=0)
