@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import zipfile
-import zlib
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -198,7 +197,7 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
             names = archive.namelist()
             name = next((one for one in names if one.endswith(f"/extra/{DESCRIPTION_NAME}")), None)
             text = archive.read(name).decode() if name else None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, OversizedError):
+    except (zipfile.BadZipFile, OversizedError):
         text = None
     if text is None:
         raise ValueError(f"'{os.fspath(path)}' has no {DESCRIPTION_NAME}: d2seg did not export it.")

@@ -8,7 +8,6 @@ import io
 import os
 import pickle
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -71,14 +70,10 @@ def read_archive(path: str | os.PathLike[str]) -> ArchiveContents:
         raise UnreadableFileError(why_not_a_zip(path)) from error
     except (
         pickle.UnpicklingError,
-        EOFError,
         LookupError,
         TypeError,
         ValueError,
         AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        zlib.error,
     ) as error:
         raise UnreadableFileError(
             f"'{name}' is damaged: its instructions end too early."
@@ -119,6 +114,8 @@ def _read_open(archive: zipfile.ZipFile, path: str) -> ArchiveContents:
             stored.update(parts[part].stored)
     classes = sorted(set().union(*(part.classes for part in parts.values())))
     version, *functions = parts["bytecode.pkl"].value if "bytecode.pkl" in parts else [None]
+    if version is not None and type(version) is not int:
+        raise pickle.UnpicklingError("the version of the instructions is no number")
     return ArchiveContents(version, _operators(functions), classes, dict(stored))
 
 

@@ -1,7 +1,10 @@
 """Properties that the matching of names has for any names."""
 
+import re
+
+import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -65,6 +68,44 @@ def test_matches_are_the_longest_suffixes_at_dots(ours: set[str], theirs: set[st
             assert matched[name] is checkpoint[max(suffixes, key=len)]
     found = {id(tensor) for tensor in matched.values()}
     assert found == {id(tensor) for tensor in checkpoint.values()}  # nothing is lost
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.sets(NAMES, min_size=1, max_size=12), st.sets(NAMES, min_size=1, max_size=12))
+def test_an_error_names_two_places_of_one_tensor(ours: set[str], theirs: set[str]) -> None:
+    places: dict[str, list[str]] = {}
+    for name in ours:
+        suffixes = [one for one in theirs if name == one or name.endswith(f".{one}")]
+        if suffixes:
+            places.setdefault(max(suffixes, key=len), []).append(name)
+    crowded = {name: found for name, found in places.items() if len(found) > 1}
+    if not crowded:
+        align_and_update_state_dicts(numbered(ours), numbered(theirs), c2_conversion=False)
+        return
+    with pytest.raises(ValueError, match="is ambiguous: it matches both") as caught:
+        align_and_update_state_dicts(numbered(ours), numbered(theirs), c2_conversion=False)
+    theirs_named, *ours_named = re.findall("'([^']+)'", str(caught.value))
+    assert len(ours_named) == 2 and set(ours_named) <= set(crowded[theirs_named])
+
+
+@settings(
+    deadline=None, max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.dictionaries(NAMES, st.integers(1, 3), min_size=1, max_size=12), st.data())
+def test_another_shape_is_skipped_with_a_warning(
+    caplog: pytest.LogCaptureFixture, sizes: dict[str, int], data: st.DataObject
+) -> None:
+    model = {name: torch.zeros(size) for name, size in sizes.items()}
+    checkpoint = {
+        name: torch.ones(data.draw(st.sampled_from([size, size + 1])))
+        for name, size in sizes.items()
+    }
+    differ = {name for name in model if model[name].shape != checkpoint[name].shape}
+    caplog.clear()
+    matched = align_and_update_state_dicts(model, checkpoint, c2_conversion=False)
+    warned = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert {str(record.args[0]) for record in warned if record.args} == differ  # type: ignore[index]
+    assert all(matched[name] is checkpoint[name] for name in model)  # under its own name
 
 
 @settings(deadline=None, max_examples=50)

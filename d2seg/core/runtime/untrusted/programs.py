@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -13,6 +14,12 @@ from d2seg.core.runtime.untrusted.unsafe import VARIABLE, is_unsafe_allowed, war
 _ZIP_START = b"PK\x03\x04"
 _MOST_TIMES_ITS_SIZE = 100
 """Code is packed to a tenth; a bomb to a thousandth."""
+
+_DAMAGE: tuple[type[Exception], ...] = (
+    *(NotImplementedError, RuntimeError, EOFError, OSError, UnicodeError),
+    *(struct.error, zlib.error),
+)
+"""What zipfile says of strange versions and methods, encryption, parts outside of the file, ..."""
 
 _CALLS = re.compile(rb"\b(save|from_file|read_file|write_file|load_tensor|rpc_\w+)\s*\(")
 _OPERATORS = re.compile(
@@ -34,10 +41,13 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
         if file.read(4) != _ZIP_START:
             raise zipfile.BadZipFile("the file does not begin as an archive")
         length = file.seek(0, os.SEEK_END)
-        with zipfile.ZipFile(file) as archive:
-            total = sum(entry.file_size for entry in archive.infolist())
-            require_plausible(length, total, _MOST_TIMES_ITS_SIZE)
-            yield archive
+        try:
+            with zipfile.ZipFile(file) as archive:
+                total = sum(entry.file_size for entry in archive.infolist())
+                require_plausible(length, total, _MOST_TIMES_ITS_SIZE)
+                yield archive
+        except _DAMAGE as error:
+            raise zipfile.BadZipFile(str(error)) from error
 
 
 def require_pure_program(path: str | os.PathLike[str]) -> None:
@@ -55,8 +65,7 @@ def require_pure_program(path: str | os.PathLike[str]) -> None:
             reach = _find_reach(archive)
     except OversizedError as error:
         raise ValueError(f"'{name}' cannot be loaded: it {error}.") from error
-    # A strange method of compression is a NotImplementedError, an encrypted part a RuntimeError.
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError) as error:
+    except zipfile.BadZipFile as error:
         raise ValueError(f"'{name}' cannot be loaded: it is damaged, or no program.") from error
     if not reach:
         return

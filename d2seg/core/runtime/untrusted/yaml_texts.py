@@ -64,7 +64,7 @@ def parse_yaml(text: str, loader: type[PlainLoader]) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error)
-        raise ValueError(f"is not valid YAML{where}: {' '.join(problem.split())}") from error
+        raise ValueError(f"is not valid YAML{where}: {' '.join(problem.split())[:200]}") from error
 
 
 def _count_values(node: yaml.Node, known: dict[int, int]) -> int:

@@ -123,6 +123,15 @@ def in_archive(pickled: bytes, compression: int = zipfile.ZIP_STORED, more: int 
     return buffer.getvalue()
 
 
+def as_program(pickled: bytes) -> bytes:
+    """Return a file of the lite interpreter whose instructions are this pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("data.pkl", "bytecode.pkl", "code/a.py"):
+            archive.writestr(f"a/{name}", b"" if name.endswith(".py") else pickled)
+    return buffer.getvalue()
+
+
 def in_old_file(pickled: bytes) -> bytes:
     """Return a file of torch before 1.6 whose pickle is this one."""
     return _OLD_HEAD + pickled + pickle.dumps([], 2)
@@ -226,6 +235,7 @@ def write_files(folder: Path, command: str) -> int:
     files |= {f"{name}.pth": data for name, data in torch_files_that_promise().items()}
     files |= {f"{name}.safetensors": data for name, data in safetensors_that_promise().items()}
     files |= {f"{name}.yaml": data for name, data in yaml_texts(command).items()}
+    files |= {f"{name}.ptl": as_program(data) for name, data in pickles.items()}
     for name, data in files.items():
         (folder / name).write_bytes(data)
     torch.save(torch.nn.Linear(2, 3), folder / "module.pth")

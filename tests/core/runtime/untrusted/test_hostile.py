@@ -4,6 +4,7 @@ import json
 import pickle
 import subprocess
 import sys
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,9 @@ def write_good_files(folder: Path) -> None:
     blobs = {"conv1_w": state["weight"], "conv1_b": state["bias"]}
     (folder / "caffe2.pkl").write_bytes(pickle.dumps({"blobs": blobs, "cfg": "x"}, 2))
     save_file(model.state_dict(), folder / "a.safetensors")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        torch.jit.script(nn.Linear(2, 3))._save_for_lite_interpreter(str(folder / "a.ptl"))
     (folder / "a.yaml").write_text(
         "MODEL: &m\n  META_ARCHITECTURE: GeneralizedRCNN\n  MASK_ON: true\n"
         "  PIXEL_MEAN: [103.53, 116.28, 123.675]\n  COPY: &c {A: 1e-3, B: 0x1f}\n"
@@ -136,7 +140,7 @@ def test_ten_thousand_mutants(
     assert 0 < report["megabytes"] < MOST_MEGABYTES
     outcomes = report["outcomes"]
     assert sum(outcomes.values()) == NUM_MUTANTS
-    for suffix in (".pth", ".pkl", ".safetensors", ".yaml"):
+    for suffix in (".pth", ".pkl", ".safetensors", ".yaml", ".ptl"):
         assert min(outcomes[f"{suffix} loaded"], outcomes[f"{suffix} refused"]) > 20
     record_property("mutants", ", ".join(f"{n} {kind}" for kind, n in sorted(outcomes.items())))
     record_property("more memory at the peak, MB", round(report["megabytes"]))

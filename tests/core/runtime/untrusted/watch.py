@@ -9,13 +9,14 @@ import random
 import resource
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from d2seg.core.checkpoint.files import read_checkpoint
 from d2seg.core.config import CfgNode
+from d2seg.inspect.archive import read_archive
 from tests.core.runtime.untrusted.hostile import EXTENSION
 from tests.core.runtime.untrusted.mutations import mutate
 
@@ -27,13 +28,16 @@ ROOM = 2**29
 """Bytes of address space beyond what the process has when the reading begins."""
 
 
+READERS: dict[str, Callable[[str], Any]] = {
+    ".yaml": CfgNode.load_yaml_with_base,
+    ".ptl": read_archive,
+}
+
+
 def read(path: Path) -> str:
     """Read a file as what its suffix says; return why it was refused, or nothing."""
     try:
-        if path.suffix == ".yaml":
-            CfgNode.load_yaml_with_base(str(path))
-        else:
-            read_checkpoint(str(path))
+        READERS.get(path.suffix, read_checkpoint)(str(path))
     except ValueError as error:
         cause: BaseException | None = error
         while cause is not None:
