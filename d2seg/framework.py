@@ -12,10 +12,9 @@ Attributes:
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from d2seg import compat
-from d2seg.core.checkpoint.files import require_data
 from d2seg.core.runtime.files import CONFIG_FOLDER, PrefixHandler
 
 VARIABLE = "D2SEG_FRAMEWORK"
@@ -65,7 +64,7 @@ def _why_not_detectron2() -> str | None:
 
 FRAMEWORK, REASON = choose_framework(os.environ.get(VARIABLE, "auto"))
 
-if TYPE_CHECKING or FRAMEWORK == "core":
+if TYPE_CHECKING:
     from d2seg.core import model_zoo
     from d2seg.core.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
     from d2seg.core.config import CfgNode, get_cfg
@@ -131,89 +130,107 @@ if TYPE_CHECKING or FRAMEWORK == "core":
     from d2seg.core.utils.events import EventStorage
     from d2seg.core.utils.file_io import PathManager
     from d2seg.core.utils.visualizer import GenericMask
-else:
-    from detectron2 import model_zoo
-    from detectron2.checkpoint import DetectionCheckpointer, PeriodicCheckpointer
-    from detectron2.config import CfgNode, get_cfg
-    from detectron2.data import (
-        DatasetCatalog,
-        DatasetFromList,
-        DatasetMapper,
-        MetadataCatalog,
-        build_detection_test_loader,
-        build_detection_train_loader,
-        get_detection_dataset_dicts,
-    )
-    from detectron2.data.datasets import (
-        register_coco_instances,
-        register_coco_panoptic_separated,
-        register_lvis_instances,
-    )
-    from detectron2.data.detection_utils import (
-        build_augmentation,
-        convert_PIL_to_numpy,
-        read_image,
-    )
-    from detectron2.data.samplers import RepeatFactorTrainingSampler
-    from detectron2.data.transforms import (
-        FixedSizeCrop,
-        RandomFlip,
-        ResizeScale,
-        ResizeShortestEdge,
-    )
-    from detectron2.engine import (
-        DefaultPredictor,
-        DefaultTrainer,
-        HookBase,
-        SimpleTrainer,
-        default_setup,
-        default_writers,
-        hooks,
-        launch,
-    )
-    from detectron2.evaluation import (
-        CityscapesInstanceEvaluator,
-        CityscapesSemSegEvaluator,
-        COCOEvaluator,
-        COCOPanopticEvaluator,
-        DatasetEvaluators,
-        LVISEvaluator,
-        PascalVOCDetectionEvaluator,
-        RotatedCOCOEvaluator,
-        SemSegEvaluator,
-        inference_on_dataset,
-        print_csv_format,
-        verify_results,
-    )
-    from detectron2.evaluation.testing import flatten_results_dict
-    from detectron2.modeling import GeneralizedRCNNWithTTA, build_model
-    from detectron2.modeling.poolers import ROIPooler
-    from detectron2.modeling.postprocessing import detector_postprocess
-    from detectron2.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
-    from detectron2.solver import build_lr_scheduler, build_optimizer
-    from detectron2.structures import BitMasks, Boxes, ImageList, Instances
-    from detectron2.utils import comm
-    from detectron2.utils.analysis import FlopCountAnalysis
-    from detectron2.utils.events import EventStorage
-    from detectron2.utils.file_io import PathManager
-    from detectron2.utils.visualizer import GenericMask
 
-    _load_unchecked = DetectionCheckpointer._load_file
+_NAMES = {
+    "": ("model_zoo",),
+    "checkpoint": ("DetectionCheckpointer", "PeriodicCheckpointer"),
+    "config": ("CfgNode", "get_cfg"),
+    "data": (
+        "DatasetCatalog",
+        "DatasetFromList",
+        "DatasetMapper",
+        "MetadataCatalog",
+        "build_detection_test_loader",
+        "build_detection_train_loader",
+        "get_detection_dataset_dicts",
+    ),
+    "data.datasets": (
+        "register_coco_instances",
+        "register_coco_panoptic_separated",
+        "register_lvis_instances",
+    ),
+    "data.detection_utils": ("build_augmentation", "convert_PIL_to_numpy", "read_image"),
+    "data.samplers": ("RepeatFactorTrainingSampler",),
+    "data.transforms": ("FixedSizeCrop", "RandomFlip", "ResizeScale", "ResizeShortestEdge"),
+    "engine": (
+        "DefaultPredictor",
+        "DefaultTrainer",
+        "HookBase",
+        "SimpleTrainer",
+        "default_setup",
+        "default_writers",
+        "hooks",
+        "launch",
+    ),
+    "evaluation": (
+        "COCOEvaluator",
+        "COCOPanopticEvaluator",
+        "CityscapesInstanceEvaluator",
+        "CityscapesSemSegEvaluator",
+        "DatasetEvaluators",
+        "LVISEvaluator",
+        "PascalVOCDetectionEvaluator",
+        "RotatedCOCOEvaluator",
+        "SemSegEvaluator",
+        "inference_on_dataset",
+        "print_csv_format",
+        "verify_results",
+    ),
+    "evaluation.testing": ("flatten_results_dict",),
+    "modeling": ("GeneralizedRCNNWithTTA", "build_model"),
+    "modeling.poolers": ("ROIPooler",),
+    "modeling.postprocessing": ("detector_postprocess",),
+    "modeling.roi_heads.fast_rcnn": ("fast_rcnn_inference",),
+    "solver": ("build_lr_scheduler", "build_optimizer"),
+    "structures": ("BitMasks", "Boxes", "ImageList", "Instances"),
+    "utils": ("comm",),
+    "utils.analysis": ("FlopCountAnalysis",),
+    "utils.events": ("EventStorage",),
+    "utils.file_io": ("PathManager",),
+    "utils.visualizer": ("GenericMask",),
+}
+"""Modules of both frameworks and the names that are taken from them, each when it is asked for: who
+runs an exported file has no use for what trains a model. The imports above tell type checkers."""
 
-    def _load_checked(self: DetectionCheckpointer, filename: str) -> object:
+_HOMES = {name: module for module, names in _NAMES.items() for name in names}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        """Import a name from its home and keep it (PEP 562)."""
+        if name not in _HOMES:
+            raise AttributeError(f"module 'd2seg.framework' has no attribute '{name}'")
+        root = "d2seg.core" if FRAMEWORK == "core" else "detectron2"
+        home = ".".join(filter(None, (root, _HOMES[name])))
+        try:
+            value = getattr(import_module(home), name)
+        except AttributeError:  # a module that its package does not import
+            value = import_module(f"{home}.{name}")
+        globals()[name] = value
+        return value
+
+
+def _prepare_detectron2() -> None:
+    """Tell the installed detectron2 our addresses, and let it read no file that is refused."""
+    from d2seg.core.checkpoint.files import require_data
+
+    checkpointer: Any = import_module("detectron2.checkpoint").DetectionCheckpointer
+    load_unchecked = checkpointer._load_file
+
+    def load_checked(self: Any, filename: str) -> object:
         """Read a file as detectron2 does, which runs what is in a pickle, unless it is refused."""
         require_data(filename)
-        return _load_unchecked(self, filename)
+        return load_unchecked(self, filename)
 
-    DetectionCheckpointer._load_file = _load_checked
+    checkpointer._load_file = load_checked
+    manager = import_module("detectron2.utils.file_io").PathManager
+    for prefix, folder in (("d2seg", Path(__file__).parent / "assets"), ("configs", CONFIG_FOLDER)):
+        handler = PrefixHandler(f"{prefix}://", f"{folder}{os.sep}")
+        manager.register_handler(handler, allow_override=True)
 
-    PathManager.register_handler(
-        PrefixHandler("d2seg://", f"{Path(__file__).parent / 'assets'}{os.sep}"),
-        allow_override=True,
-    )
-    PathManager.register_handler(
-        PrefixHandler("configs://", f"{CONFIG_FOLDER}{os.sep}"), allow_override=True
-    )
+
+if FRAMEWORK == "detectron2":
+    _prepare_detectron2()
 
 __all__ = [
     "FRAMEWORK",

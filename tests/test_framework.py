@@ -1,3 +1,4 @@
+import ast
 import pickle
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +68,28 @@ def test_all_names_are_there() -> None:
     assert framework.FRAMEWORK in {"core", "detectron2"}
     assert framework.REASON
     assert all(hasattr(framework, name) for name in framework.__all__)
+
+
+def test_type_checkers_see_the_names_that_are_there() -> None:
+    tree = ast.parse(Path(framework.__file__).read_text(encoding="utf-8"))
+    (block,) = (
+        node
+        for node in tree.body
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    )
+    declared = {
+        alias.name: str(node.module).removeprefix("d2seg.core").removeprefix(".")
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert declared == framework._HOMES
+    assert {*declared, "FRAMEWORK", "REASON"} == set(framework.__all__)
+
+
+def test_a_name_that_is_not_there() -> None:
+    with pytest.raises(AttributeError, match="'d2seg.framework' has no attribute 'build_modle'"):
+        framework.build_modle  # noqa: B018  (the access is the test)
 
 
 def test_the_shipped_files_have_an_address() -> None:

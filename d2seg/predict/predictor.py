@@ -10,7 +10,6 @@ from typing import Any, overload
 import numpy as np
 from torchvision.ops import nms
 
-from d2seg.config import load_config
 from d2seg.framework import CfgNode
 from d2seg.predict.backend import Backend
 from d2seg.predict.file_backend import LOADERS, load_file
@@ -25,7 +24,6 @@ from d2seg.predict.images import (
     prepare,
     to_array,
 )
-from d2seg.predict.model_backend import ModelBackend
 from d2seg.predict.prediction import Prediction
 from d2seg.predict.tiles import Tiles
 
@@ -271,12 +269,15 @@ def _open(source: Any, weights: str, overrides: list[Any], device: str | None) -
             f"'{path}' is no kind of model file that is known; use {', '.join(LOADERS)}, or a "
             "config (.yaml)."
         )
+    from d2seg.config import load_config
+
     return _open_config(load_config(source), weights, overrides, device)
 
 
-def _open_config(
-    cfg: CfgNode, weights: str, overrides: list[Any], device: str | None
-) -> ModelBackend:
+def _open_config(cfg: CfgNode, weights: str, overrides: list[Any], device: str | None) -> Backend:
+    # Not above: who runs a file has no use for what builds and trains models.
+    from d2seg.predict.model_backend import ModelBackend
+
     cfg.defrost()
     cfg.merge_from_list(overrides)
     if weights:

@@ -23,7 +23,7 @@ from d2seg.framework import DefaultPredictor
 from d2seg.images import find_images, load_image
 from d2seg.predict import Prediction, Predictor, fit_shortest_edge, fit_window, stretch
 from d2seg.predict.model_backend import ModelBackend
-from tests.conftest import ROOT
+from tests.conftest import ROOT, RunPython
 from tests.core.modeling.thin import thin_architecture
 from tests.export.models import thin_model
 from tests.predict.conftest import Stored
@@ -277,6 +277,20 @@ def test_the_cpu_serves_where_there_is_no_gpu(
     assert [("cuda" in message, "CPU" in message) for message in caplog.messages] == [
         (True, True)
     ] * 3
+
+
+def test_a_file_needs_nothing_that_builds_or_trains_models(
+    stored: Stored, run_python: RunPython
+) -> None:
+    code = (
+        "import sys, numpy as np; from d2seg import Predictor\n"
+        f"found = Predictor({str(stored.ptl)!r})(np.zeros((90, 140, 3), np.uint8), 'RGB')\n"
+        "print(found.image_size, found.to_coco(1) is not None, found.to_polygons() is not None)\n"
+        "names = ('modeling', 'engine', 'solver', 'model_zoo', 'evaluation', 'checkpoint')\n"
+        "print([name for name in names if f'd2seg.core.{name}' in sys.modules])"
+    )
+    done = run_python("-W", "ignore", "-c", code)
+    assert done.stdout.splitlines() == ["(90, 140) True True", "[]"], done.stderr
 
 
 def test_the_package_offers_it_lazily() -> None:
