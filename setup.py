@@ -50,7 +50,7 @@ setup(
         "jinja2",
     ],
     extras_require={
-        "executorch": ["executorch>=1.3"],
+        "executorch": ["executorch>=1.3", "torchao"],
         # zarr 3 has no release for Python 3.10.
         "features": ["zarr>=3; python_version >= '3.11'", "pyarrow>=14.0.1"],
         "onnx": ["onnx>=1.19", "onnxscript>=0.5", "onnxruntime>=1.22"],
