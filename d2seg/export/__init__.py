@@ -112,7 +112,7 @@ def export_model(
         IsADirectoryError: There is a folder where the file would go.
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
-    check_options(format, weights, optimize)
+    check_options(format, weights, optimize, aten_only)
     check_layout(format, layout, resize_inside, full_masks, canvas_hw)
     check_calibration(format, weights, calibration)
     target = _target(output_dir, format)

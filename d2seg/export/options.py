@@ -20,7 +20,7 @@ LAYOUT_NAMES = ("single", "batched", "segmentoly")
 """Inputs and outputs that their files may have, see :mod:`d2seg.export.batched.layouts`."""
 
 
-def check_options(format: str, weights: str, optimize: bool) -> None:
+def check_options(format: str, weights: str, optimize: bool, aten_only: bool = True) -> None:
     """Refuse options of an export that do not exist or do not go together.
 
     Raises:
@@ -35,6 +35,11 @@ def check_options(format: str, weights: str, optimize: bool) -> None:
         )
     if format == "onnx" and weights != "fp32":
         raise ValueError(f"a file of format 'onnx' stores its weights as 'fp32', not '{weights}'.")
+    if not aten_only and format != "ptl":
+        raise ValueError(
+            "torchvision's operators (--ops torchvision) are for a file of format 'ptl'; "
+            f"'{format}' has no use for them."
+        )
     if optimize and format != "ptl":
         raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
     if optimize and weights != "fp32":
@@ -57,6 +62,11 @@ def check_layout(
     """
     if layout not in LAYOUT_NAMES:
         raise ValueError(f"layout is '{layout}'; use one of {', '.join(LAYOUT_NAMES)}.")
+    if canvas_hw is not None and format != "pte":
+        raise ValueError(
+            f"canvas_hw is for files of format 'pte'; a file of format '{format}' takes any size: "
+            "leave out --input-size."
+        )
     if format not in GRAPH_FORMATS:
         if layout != "single":
             raise ValueError(
@@ -68,10 +78,6 @@ def check_layout(
         raise ValueError(
             f"resize_inside is for files of format 'ptl'; a file of format '{format}' takes images "
             "that are resized."
-        )
-    if canvas_hw is not None:
-        raise ValueError(
-            f"canvas_hw is for files of format 'pte'; a file of format '{format}' takes any size."
         )
     if full_masks and layout == "segmentoly":
         raise ValueError(

@@ -199,11 +199,21 @@ def test_what_cannot_have_fixed_shapes_is_refused() -> None:
             StaticRCNN(DeployableRCNN(thin_model(), **options), (64, 96))  # type: ignore[arg-type]
 
 
-def test_half_weights_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="'pte' stores its weights as 'fp32' or 'int8', not 'half'"
-    ):
-        export_model(thin_model(), thin_config(), tmp_path, format="pte", weights="half")
+@pytest.mark.parametrize(
+    ("format", "options", "message"),
+    [
+        ("pte", {"weights": "half"}, "'pte' stores its weights as 'fp32' or 'int8', not 'half'"),
+        ("pte", {"optimize": True}, "optimize prepacks a file of format 'ptl', not of 'pte'"),
+        ("pte", {"aten_only": False}, r"\(--ops torchvision\) are for a file of format 'ptl'"),
+        ("ptl", {"canvas_hw": (64, 96)}, "takes any size: leave out --input-size"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    format: str, options: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        export_model(thin_model(), thin_config(), tmp_path, format=format, **options)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_outputs_are_tensors_without_masks() -> None:
