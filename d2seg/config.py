@@ -12,6 +12,7 @@ from d2seg.framework import FRAMEWORK, CfgNode, PathManager, get_cfg, model_zoo
 def add_d2seg_config(cfg: CfgNode) -> None:
     """Add the plugin's own keys to ``cfg``; keys it already has keep their values."""
     _add_section(cfg, "FEATURES", _FEATURES)
+    _add_section(cfg.MODEL, "INFERENCE", _INFERENCE)
     _add_section(cfg, "EXPORT", _EXPORT)
     # Data sets by name: {json: FILE, image_root: FOLDER}; see d2seg.datasets.
     _add_section(cfg, "DATALOADER", {"RANDOM_SUBSET_RATIO": 1.0})  # of RandomSubsetTrainingSampler
@@ -34,6 +35,18 @@ _FEATURES = {
     # every so many iterations.
     "DUMP_IMAGES": (),
     "DUMP_PERIOD": 0,
+}
+
+_INFERENCE = {
+    # On a CPU, run convolutions with their norms, sums and ReLUs in one go, and pool regions by
+    # gathering pixels. The results are the same up to rounding.
+    "FUSE": True,
+    # float32; bfloat16 or float16: convolutions and matrix products compute in that, which is
+    # faster where the processor has it. Results differ a little.
+    "PRECISION": "float32",
+    # Backend of torch.compile for the backbone, such as inductor; empty: it is not compiled.
+    "COMPILE": "",
+    "NUM_THREADS": 0,  # of torch, on a CPU; 0: as they are
 }
 
 _EXPORT = {

@@ -19,6 +19,9 @@ PredictOne = Callable[[np.ndarray], int]
 """From an image (H, W, 3) uint8 BGR to the number of objects found; their masks are pixels of the
 image by then."""
 
+_OPTIONS = (("unfused", "FUSE", "False"), ("bfloat16", "PRECISION", "bfloat16"))
+"""Name, key and value of what core is also measured with."""
+
 TORCHVISION, DETECTRON2 = "torchvision", "detectron2"
 
 
@@ -53,6 +56,11 @@ def list_entries(
     """
     config = str(config_file)
     entries = [Entry(FRAMEWORK, "framework", config)]
+    if FRAMEWORK == "core":
+        entries += [
+            Entry(f"core, {name}", "framework", config, (f"MODEL.INFERENCE.{key}", value))
+            for name, key, value in _OPTIONS
+        ]
     left_out = []
     if reason := why_not_torchvision(load_config(config)):
         left_out.append((TORCHVISION, reason))

@@ -1,6 +1,7 @@
 """A config and its weights, run by the framework."""
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -41,7 +42,8 @@ class ModelBackend:
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
         """See :class:`d2seg.predict.backend.Backend`."""
-        with torch.no_grad():
+        options = getattr(self.model, "inference_options", None)  # detectron2's has none
+        with torch.no_grad(), options.applied(self.device) if options else nullcontext():
             whole_pixels = getattr(self.model, "whole_pixel_masks", False)
             if type(self.model).__name__ == "GeneralizedRCNN" and not whole_pixels:
                 return self._run_without_pasting(inputs)

@@ -39,8 +39,12 @@ def test_the_stored_model_finds_as_many_objects_as_asked(subject: Subject) -> No
 
 
 def test_everyone_predicts_all_images(subject: Subject) -> None:
-    (entry,), left_out = list_entries(subject.config_file, [])
-    assert entry.name == "core"
+    (entry, *others), left_out = list_entries(subject.config_file, [])
+    assert [entry.name, *(one.name for one in others)] == [
+        "core",
+        "core, unfused",
+        "core, bfloat16",
+    ]
     assert dict(left_out)["torchvision"] == ("MODEL.RESNETS.DEPTH is 18, there it is 50")
     again = entry._replace(name="again")
     found = benchmark_predict(subject, [entry, again], Rounds(2, warmup=0))
@@ -50,7 +54,7 @@ def test_everyone_predicts_all_images(subject: Subject) -> None:
 
 
 def test_a_process_of_its_own_tells_its_memory(subject: Subject) -> None:
-    (entry,), _ = list_entries(subject.config_file, [])
+    (entry, *_), _ = list_entries(subject.config_file, [])
     alone = measure_alone(entry, subject.folder, threads=1)
     assert alone.load_s > 0
     if can_measure_memory():
@@ -87,7 +91,7 @@ def test_torchvision_gets_the_same_weights(tmp_path: Path) -> None:
     images = read_images(find_images([DEMO_IMAGES])[:1], (128, 192))
     subject = make_subject(cfg, images, tmp_path, objects=8)
     entries, _ = list_entries(subject.config_file, [])
-    assert [open_entry(entry)(images[0]) for entry in entries] == [8, 8]
+    assert [open_entry(entry)(images[0]) for entry in entries] == [8, 8, 8, 8]
     ours = DefaultPredictor(subject.cfg)
     instances = ours(images[0])["instances"]
     theirs = torchvision_model(subject.cfg, ours.model.state_dict())
@@ -108,10 +112,11 @@ def test_the_command_compares_torchvision(
     options = ["--rounds", "1", "--warmup", "0", "--size", "96", "150", "--objects", "5"]
     arguments = ["benchmark", "--task", "predict", *options, "--json", str(path)]
     assert cli.main([*arguments, "--keep", str(kept), *SMALL]) == 0
-    assert "objects: torchvision 5, core 5" in capsys.readouterr().out
+    assert "objects: torchvision 5, core 5, core, unfused 5" in capsys.readouterr().out
     document = json.loads(path.read_text())
     assert document["task"] == "predict"
     assert document["baseline"] == "torchvision"
-    assert document["work"]["objects"] == {"torchvision": 5, "core": 5}
-    assert document["alone"].keys() == {"torchvision", "core"}
+    names = {"torchvision", "core", "core, unfused", "core, bfloat16"}
+    assert document["work"]["objects"] == dict.fromkeys(names, 5)
+    assert document["alone"].keys() == names
     assert sorted(one.name for one in kept.iterdir()) == ["config.yaml", "images.npz", "model.pth"]

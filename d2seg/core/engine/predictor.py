@@ -58,6 +58,9 @@ class DefaultPredictor:
         self.aug = build_test_resizing(cfg)
         self.model = build_model(self.cfg)
         self.model.eval()
+        if backend := self.cfg.MODEL.get("INFERENCE", {}).get("COMPILE", ""):
+            backbone: Any = self.model.backbone
+            backbone.compile(backend=backend, dynamic=True)
         if cfg.MODEL.WEIGHTS:
             DetectionCheckpointer(self.model).load(cfg.MODEL.WEIGHTS)
         else:

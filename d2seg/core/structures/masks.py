@@ -256,13 +256,20 @@ class ROIMasks:
             whole_pixels: Resize masks to whole pixels, as
                 `d2seg.core.ops.masks.paste_masks_whole_pixels` does.
         """
+        # Positions in pixels need more digits than half precision has.
+        with torch.autocast(boxes.device.type, enabled=False):
+            return BitMasks(self._pasted(boxes, height, width, threshold, whole_pixels))
+
+    def _pasted(
+        self, boxes: Tensor, height: int, width: int, threshold: float, whole_pixels: bool
+    ) -> Tensor:
         if whole_pixels:
             whole_hw = (int(height), int(width))
-            return BitMasks(paste_masks_whole_pixels(self.tensor, boxes, whole_hw, threshold))
+            return paste_masks_whole_pixels(self.tensor, boxes, whole_hw, threshold)
         if torch.jit.is_tracing():
             size_hw = torch.stack([torch.as_tensor(height), torch.as_tensor(width)])
-            return BitMasks(paste_traced_masks(self.tensor, boxes, size_hw, threshold))
-        return BitMasks(paste_masks(self.tensor, boxes, (height, width), threshold))
+            return paste_traced_masks(self.tensor, boxes, size_hw, threshold)
+        return paste_masks(self.tensor, boxes, (height, width), threshold)
 
     def __getitem__(self, item: int | slice | Tensor) -> "ROIMasks":
         """Return the chosen masks; an integer gives one mask."""

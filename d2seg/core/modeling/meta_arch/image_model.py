@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.core.modeling.backbone import Backbone
+from d2seg.core.modeling.inference_options import InferenceOptions
 from d2seg.core.structures import ImageList, Instances
 
 
@@ -25,6 +26,8 @@ class ImageModel(nn.Module):
     backbone: Backbone
     pixel_mean: Tensor
     pixel_std: Tensor
+    inference_options = InferenceOptions()
+    """How it computes outside of training; `build_model` sets what the config says."""
 
     def __init__(
         self,
@@ -79,7 +82,8 @@ class ImageModel(nn.Module):
         """
         if self.training:
             return self.training_losses(batched_inputs)
-        return self.inference(batched_inputs)
+        with self.inference_options.applied(self.device):
+            return self.inference(batched_inputs)
 
     def training_losses(self, batched_inputs: list[dict[str, Any]]) -> dict[str, Tensor]:
         """Compute the training losses; their metrics go to the active EventStorage, if any."""

@@ -25,6 +25,7 @@ from d2seg.core.modeling.proposal_generator.rpn_head import (
     build_rpn_head,
 )
 from d2seg.core.modeling.sampling import subsample_labels
+from d2seg.core.ops.precision import at_least_single
 from d2seg.core.ops.proposals import (
     all_finite,
     flatten_deltas,
@@ -167,7 +168,7 @@ class RPN(nn.Module):
         levels = [features[name] for name in self.in_features]
         anchors = self.anchor_generator(levels)
         logit_maps, delta_maps = self.rpn_head(levels)
-        logits = [flatten_logits(level) for level in logit_maps]
+        logits = [flatten_logits(at_least_single(level)) for level in logit_maps]
         box_dim = len(self.box2box_transform.weights)
         deltas = [flatten_deltas(level, box_dim) for level in delta_maps]
         losses: dict[str, Tensor] = {}

@@ -16,6 +16,7 @@ from d2seg.core.layers import ShapeSpec, cross_entropy
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type, share
 from d2seg.core.ops.detections import select_detections
+from d2seg.core.ops.precision import at_least_single
 from d2seg.core.runtime.catalog import get_fed_loss_cls_weights
 from d2seg.core.structures import Boxes, Instances
 
@@ -197,7 +198,7 @@ class FastRCNNOutputLayers(nn.Module):
         self, predictions: tuple[Tensor, Tensor], proposals: list[Instances]
     ) -> list[Tensor]:
         """Return the class probabilities of each image: (R_i, K + 1) in [0, 1]."""
-        logits = predictions[0]
+        logits = at_least_single(predictions[0])
         if len(proposals) == 0:
             return []
         probs = logits.sigmoid() if self.use_sigmoid_ce else F.softmax(logits, dim=1)

@@ -14,6 +14,7 @@ from d2seg.core.layers.conv import is_fusing, is_watched
 from d2seg.core.modeling.losses import Losses, LossesOrInstances, share
 from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.ops.masks import mask_probabilities
+from d2seg.core.ops.precision import at_least_single
 from d2seg.core.runtime.registry import Registry
 from d2seg.core.structures import Instances
 
@@ -170,7 +171,7 @@ def mask_rcnn_inference(pred_mask_logits: Tensor, pred_instances: list[Instances
             (N, 1, h, w), probabilities.
     """
     classes = torch.cat([one.pred_classes for one in pred_instances])
-    probs = mask_probabilities(pred_mask_logits, classes)
+    probs = mask_probabilities(at_least_single(pred_mask_logits), classes)
     counts = [len(one) for one in pred_instances]
     for index, masks in enumerate(probs.split(counts)):
         pred_instances[index].pred_masks = masks
