@@ -40,11 +40,8 @@ def test_the_stored_model_finds_as_many_objects_as_asked(subject: Subject) -> No
 
 def test_everyone_predicts_all_images(subject: Subject) -> None:
     (entry, *others), left_out = list_entries(subject.config_file, [])
-    assert [entry.name, *(one.name for one in others)] == [
-        "core",
-        "core, unfused",
-        "core, bfloat16",
-    ]
+    assert entry.name == "core"
+    assert [one.name for one in others] == ["core, unfused", "core, bfloat16"]
     assert dict(left_out)["torchvision"] == ("MODEL.RESNETS.DEPTH is 18, there it is 50")
     again = entry._replace(name="again")
     found = benchmark_predict(subject, [entry, again], Rounds(2, warmup=0))

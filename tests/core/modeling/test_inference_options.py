@@ -69,9 +69,9 @@ def test_threads_are_as_before_afterwards() -> None:
     model: Any = thin_model(thin_config(MODEL__INFERENCE__NUM_THREADS=2))
     seen: list[int] = []
     before = torch.get_num_threads()
-    with model.backbone.register_forward_hook(lambda *_: seen.append(torch.get_num_threads())):
-        with torch.no_grad():
-            model([{"image": torch.zeros(3, 64, 96)}])
+    note = model.backbone.register_forward_hook(lambda *_: seen.append(torch.get_num_threads()))
+    with note, torch.no_grad():
+        model([{"image": torch.zeros(3, 64, 96)}])
     assert seen == [2]
     assert torch.get_num_threads() == before
 
