@@ -14,10 +14,12 @@ from torch import Tensor
 from d2seg.core.ops.resize import shortest_edge_size_below
 from d2seg.framework import convert_PIL_to_numpy
 from d2seg.images import load_image
+from d2seg.inputs import Source
 from d2seg.postprocess import shortest_edge_size
 
-ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray | Tensor
-"""A file; a Pillow image; (H, W, 3) uint8 array; (3, H, W) tensor, uint8 or float in 0..255."""
+ImageLike = str | os.PathLike[str] | Source | Image.Image | np.ndarray | Tensor
+"""A file; a picture or frame of :mod:`d2seg.inputs`; a Pillow image; (H, W, 3) uint8 array; or a
+(3, H, W) tensor, uint8 or float in 0..255."""
 
 SizeHW = tuple[int, int]
 """Height and width in pixels."""
@@ -179,6 +181,8 @@ def to_array(image: ImageLike, given_order: str | None, wanted_order: str) -> np
     """
     if isinstance(image, (str, os.PathLike)):
         return load_image(Path(image).expanduser(), wanted_order)
+    if isinstance(image, Source):
+        return image.read(wanted_order)
     if isinstance(image, Image.Image):
         upright = ImageOps.exif_transpose(image)
         array: np.ndarray = convert_PIL_to_numpy(upright, wanted_order)

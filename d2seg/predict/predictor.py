@@ -176,7 +176,8 @@ class Predictor:
         """Find the objects of many images; no more of them are held than one batch.
 
         Args:
-            images: As for a call, in any number.
+            images: As for a call, in any number; also what :func:`d2seg.inputs.find_sources` finds
+                in folders, patterns, COCO files and videos, and a :class:`d2seg.inputs.Camera`.
             channel_order: Of all arrays and tensors among them.
 
         Yields:

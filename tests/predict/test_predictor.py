@@ -21,11 +21,13 @@ from d2seg.config import load_config
 from d2seg.export import export_model
 from d2seg.framework import DefaultPredictor
 from d2seg.images import find_images, load_image
+from d2seg.inputs import find_sources
 from d2seg.predict import Prediction, Predictor, fit_shortest_edge, fit_window, stretch
 from d2seg.predict.model_backend import ModelBackend
 from tests.conftest import ROOT, RunPython
 from tests.core.modeling.thin import thin_architecture
 from tests.export.models import thin_model
+from tests.inputs.pictures import write_video
 from tests.predict.conftest import Stored
 from tests.reference import deterministic
 
@@ -136,6 +138,17 @@ def test_a_stream_reads_no_further_than_needed(stored: Stored) -> None:
     found = Predictor(stored.ptl).stream(frames(), "BGR")
     assert next(found).image_size == (97, 150)
     assert len(read) <= 2
+
+
+def test_folders_and_videos_are_streamed(stored: Stored, tmp_path: Path) -> None:
+    frames = [np.ascontiguousarray(image[:70, :70, ::-1]) for image in IMAGES]
+    write_video(tmp_path / "film.avi", frames)
+    Image.fromarray(frames[1]).save(tmp_path / "photo.png")
+    predictor = Predictor(stored.ptl)
+    found = list(predictor.stream(find_sources([tmp_path])))
+    assert len(found) == 3
+    for one, frame in zip(found, [*frames, frames[1]], strict=True):
+        assert torch.equal(one.boxes, predictor(frame, "RGB").boxes)
 
 
 def test_low_scores_are_left_out(stored: Stored, from_config: Predictor) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from d2seg.assets import DEMO_IMAGES
 from d2seg.cli import main
+from d2seg.core.tracking.overlap import OverlapTracker
 from d2seg.export import export_model
 from d2seg.predict import Predictor, fit_window, show
 from tests.export.models import thin_config, thin_model
@@ -103,6 +106,33 @@ def test_a_video_becomes_a_video(predict: Run, tmp_path: Path, model_file: Path)
     found = Predictor(model_file, score_threshold=0.5, resize=fit_window(80, 120))(frames[2], "RGB")
     results = json.loads(Path("out/instances.json").read_text())
     assert [one for one in results if one["image_id"] == 3] == found.to_coco(3)
+
+
+@pytest.mark.slow
+def test_nuclei_keep_their_colours_over_a_long_video(
+    tmp_path: Path, record_property: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = Image.open(DEMO_IMAGES / "8f6e49e474ebb649.png").convert("RGB")
+    offsets = [
+        (round(20 + 20 * np.sin(k / 16)), round(20 + 20 * np.cos(k / 16))) for k in range(101)
+    ]
+    size = min(image.size) - 40
+    frames = [np.asarray(image.crop((x, y, x + size, y + size))) for x, y in offsets]
+    write_video(tmp_path / "pan.avi", frames)
+    arguments = ("--video", tmp_path / "pan.avi", "--output", tmp_path / "out", "--no-window")
+    assert main(["predict", *map(str, arguments), "--no-show-boxes", "--no-show-names"]) == 0
+    drawn = read_video(tmp_path / "out" / "pan.mp4")
+    assert len(drawn) == 101
+    results = json.loads((tmp_path / "out" / "instances.json").read_text())
+    tracker, lives = OverlapTracker(), Counter[int]()
+    for number in range(1, 102):
+        of_frame = [one for one in results if one["image_id"] == number]
+        lives.update(tracker.update([1] * len(of_frame), [one["segmentation"] for one in of_frame]))
+    nuclei = len(results) / 101
+    lasting = sum(count >= 50 for count in lives.values())
+    assert nuclei > 10
+    assert lasting > nuclei / 2
+    record_property("objects in a frame, and followed for half of 101", f"{nuclei:.1f}, {lasting}")
 
 
 def test_every_second_frame_at_half_the_rate(predict: Run, tmp_path: Path) -> None:
