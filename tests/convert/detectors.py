@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models import detection
+from torchvision.models.detection import faster_rcnn, keypoint_rcnn, mask_rcnn
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from d2seg.config import load_config
@@ -43,12 +44,22 @@ _BUILDERS = {
 
 
 def thin_detector(kind: str, seed: int, **arguments: Any) -> Any:
-    """Build a detector on a ResNet-18, which runs in a moment."""
+    """Build a detector on a ResNet-18 with narrow heads, which runs in a moment."""
     backbone = resnet_fpn_backbone(
         backbone_name="resnet18", weights=None, norm_layer=nn.BatchNorm2d, trainable_layers=5
     )
     classes = 2 if kind == "keypoint" else 7
-    model = _CLASSES[kind](backbone, classes, **{**QUICK, **arguments})
+    heads: dict[str, Any] = {
+        "box_head": faster_rcnn.TwoMLPHead(256 * 49, 64),
+        "box_predictor": faster_rcnn.FastRCNNPredictor(64, classes),
+    }
+    if kind == "mask":
+        heads["mask_head"] = mask_rcnn.MaskRCNNHeads(256, (32, 32), 1)
+        heads["mask_predictor"] = mask_rcnn.MaskRCNNPredictor(32, 32, classes)
+    if kind == "keypoint":
+        heads["keypoint_head"] = keypoint_rcnn.KeypointRCNNHeads(256, (32, 48))
+        heads["keypoint_predictor"] = keypoint_rcnn.KeypointRCNNPredictor(48, 5)
+    model = _CLASSES[kind](backbone, **heads, **{**QUICK, **arguments})
     return fill(model, seed)
 
 

@@ -179,8 +179,8 @@ def test_published_detectors_without_an_eps(
 
 def test_class_names_of_cocos_ninety_labels(tmp_path: Path) -> None:
     model = thin_detector("faster", 0)
-    model.roi_heads.box_predictor.cls_score = nn.Linear(1024, 91)
-    model.roi_heads.box_predictor.bbox_pred = nn.Linear(1024, 364)
+    model.roi_heads.box_predictor.cls_score = nn.Linear(64, 91)
+    model.roi_heads.box_predictor.bbox_pred = nn.Linear(64, 364)
     convert(saved(tmp_path / "theirs.pth", model.state_dict()), tmp_path / "ours.pth")
     names = class_names(load_config(tmp_path / "ours.yaml"))
     assert (names[0], names[11], names[89]) == ("person", "N/A", "toothbrush")

@@ -28,7 +28,7 @@ def differences(theirs: dict[str, Tensor], boxes: Tensor, scores: Tensor, classe
         "scores": theirs["scores"].numpy(),
         "classes": theirs["labels"].numpy() - 1,
     }
-    assert len(recorded["scores"]) >= 5  # or nothing is shown
+    assert len(recorded["scores"]) >= 10  # or nothing is shown
     return compare_detections("image", recorded, boxes.numpy(), scores.numpy(), classes.numpy())
 
 
@@ -68,7 +68,7 @@ def share_of_other_pixels(masks: Tensor, wanted: Tensor) -> float:
     return float((masks != wanted).sum() / wanted.sum())
 
 
-@pytest.mark.parametrize("kind, seed", [("mask", 0), ("mask", 1), ("faster", 2), ("keypoint", 3)])
+@pytest.mark.parametrize("kind, seed", [("mask", 0), ("mask", 1), ("faster", 2), ("keypoint", 2)])
 def test_thin_detectors(
     kind: str, seed: int, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:
