@@ -8,8 +8,11 @@ import onnxruntime
 import pytest
 import torch
 
+from d2seg import cli
+from d2seg.assets import DEMO_CONFIG_FILE
 from d2seg.export import export_model, read_description
 from d2seg.export.batched.verify import compare_batch
+from d2seg.export.images import SHIPPED_IMAGES
 from d2seg.export.onnx.file import count_operators, load_onnx
 from d2seg.export.openvino.file import load_openvino
 from d2seg.export.parity import ImageParity
@@ -222,3 +225,33 @@ def test_a_list_without_end_is_refused(tmp_path: Path) -> None:
     images = [write_pictures(tmp_path / "images")]
     with pytest.raises(ValueError, match="TEST.DETECTIONS_PER_IMAGE is -1; set max_detections"):
         export_model(thin_model(cfg), cfg, tmp_path / "out", "onnx", images=images)
+
+
+@pytest.mark.slow
+def test_command_writes_a_verified_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["export", "--config-file", str(DEMO_CONFIG_FILE), "--format", "onnx", "--batched"]
+    assert cli.main([*arguments, "--score-threshold", "0.5", "--output", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    assert "kinds of standard operators, opset 18" in printed
+    assert "the file in onnxruntime against the model" in printed
+    assert printed.count("  same") == 11  # six images alone, and batches of two and of three
+    path = tmp_path / "model.onnx"
+    assert read_description(path).score_threshold == 0.5
+    together = Predictor(path, batch_size=3)(sorted(SHIPPED_IMAGES.iterdir())[:3])
+    alone = Predictor(path, batch_size=1)
+    for image, found in zip(sorted(SHIPPED_IMAGES.iterdir())[:3], together, strict=True):
+        torch.testing.assert_close(found.scores, alone(image).scores, atol=1e-4, rtol=0)
+        assert len(found) > 5
+
+
+def test_command_refuses_what_does_not_go_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["export", "--config-file", str(DEMO_CONFIG_FILE), "--output", str(tmp_path)]
+    for options, sentence in (
+        (["--ops", "aten"], "--ops is for --format ptl; a file of format onnx has that format's"),
+        (["--batched", "--names", "segmentoly"], "segmentoly has one image (im_data); leave --bat"),
+    ):
+        assert cli.main([*arguments, "--format", "onnx", *options]) == 1
+        assert sentence in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

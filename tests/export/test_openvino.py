@@ -14,7 +14,7 @@ from d2seg.assets import DEMO_CONFIG_FILE
 from d2seg.export import ParityError, export_model, read_description
 from d2seg.export.batched.verify import compare_batch
 from d2seg.export.openvino import export as openvino_export
-from d2seg.export.openvino.file import load_openvino, openvino_files
+from d2seg.export.openvino.file import load_openvino, openvino_files, usable_device
 from d2seg.framework import register_coco_instances
 from d2seg.predict import Predictor
 from d2seg.predict.evaluation import evaluate
@@ -111,8 +111,17 @@ def test_somebody_elses_graph_is_refused(tmp_path: Path) -> None:
     other.write_text(text)
     with pytest.raises(FileNotFoundError, match="has its weights in '.*other.bin', which is miss"):
         Predictor(other)
-    with pytest.raises(ValueError, match="OpenVINO cannot load '.*' on 'toaster'"):
-        load_openvino(path, "toaster")
+    other.with_suffix(".bin").write_bytes(b"1234")
+    with pytest.raises(ValueError, match="OpenVINO cannot load '.*other.xml'"):
+        Predictor(other)
+
+
+def test_a_device_that_is_not_there(caplog: pytest.LogCaptureFixture) -> None:
+    assert usable_device(openvino.Core(), "cpu") == "CPU"
+    assert usable_device(openvino.Core(), "auto") == "AUTO"
+    assert not caplog.messages
+    assert usable_device(openvino.Core(), "cuda:1") == "CPU"
+    assert caplog.messages == ["OpenVINO has no device 'cuda:1' here; using the CPU."]
 
 
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,17 +138,12 @@ def test_calibration_images_that_are_not_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def tampered(module: Any) -> Any:
-        module.model.detector.boxes.stage.heads[0].weights = [5.0, 5.0, 5.0, 5.0]
-        return convert(module)
-
-    convert = openvino_export.convert
-    monkeypatch.setattr(openvino_export, "convert", tampered)
-    cfg, images = thin_config(MODEL__MASK_ON=False), [write_pictures(tmp_path / "images")]
+    path, cfg, model = onnx_file(MASKS, "single")  # with a threshold of its own
+    monkeypatch.setattr(openvino_export, "convert", lambda module: openvino.convert_model(path))
+    options: dict[str, Any] = {"images": [write_pictures(tmp_path / "images")]}
     with pytest.raises(ParityError, match="finds other objects than the model"):
-        export_model(thin_model(cfg), cfg, tmp_path / "out", "openvino", images=images)
+        export_model(model, cfg, tmp_path / "out", "openvino", score_threshold=0.3, **options)
     assert list((tmp_path / "out").iterdir()) == []
 
 

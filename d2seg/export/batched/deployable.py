@@ -13,6 +13,7 @@ from d2seg.export.batched.stages import (
     BatchedTwoStages,
     Found,
 )
+from d2seg.export.deformable import Deformable
 from d2seg.export.dense import DenseStage
 from d2seg.export.deployable import DeployableRCNN
 
@@ -27,7 +28,8 @@ class BatchedRCNN(nn.Module):
         model: The dynamic model; its layers are shared.
 
     Raises:
-        ValueError: The model has no limit for the number of detections, or resizes images.
+        ValueError: The model has no limit for the number of detections, deformable convolutions,
+            or resizes images.
     """
 
     pixel_mean: Tensor
@@ -111,6 +113,11 @@ def check_batched(model: DeployableRCNN) -> None:
         raise ValueError(
             f"The file needs a limit for its detections, but TEST.DETECTIONS_PER_IMAGE is {topk}; "
             "set max_detections."
+        )
+    if any(isinstance(module, Deformable) for module in model.backbone.modules()):
+        raise ValueError(
+            "A model with deformable convolutions (MODEL.RESNETS.DEFORM_ON_PER_STAGE) can become a "
+            "file of format 'ptl', not 'onnx' or 'openvino'."
         )
     if model.resize is not None:
         raise ValueError(

@@ -4,6 +4,7 @@ The package openvino is imported when it is needed.
 """
 
 import importlib.util
+import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from d2seg.core.runtime.files import replace_when_complete
 from d2seg.export.batched.runner import FileRunner
 from d2seg.export.description import ModelDescription
 from d2seg.export.onnx.file import as_tensor
+
+logger = logging.getLogger(__name__)
 
 RT_INFO = ("d2seg", "description")
 """Where the description stands in the file's runtime information (``rt_info``)."""
@@ -50,10 +53,13 @@ def save_openvino(model: Any, description: ModelDescription, graph: Path, weight
     import openvino
 
     model.set_rt_info(description.to_json(), list(RT_INFO))
-    openvino.save_model(model, graph, compress_to_fp16=description.weights == "half")
     written = graph.with_suffix(".bin")
-    if written != weights:
+    try:
+        openvino.save_model(model, graph, compress_to_fp16=description.weights == "half")
         os.replace(written, weights)
+    finally:
+        if written != weights:
+            written.unlink(missing_ok=True)
 
 
 def read_openvino_description(path: str | os.PathLike[str]) -> ModelDescription:
@@ -111,7 +117,8 @@ def load_openvino(
 
     Args:
         path: An ``.xml`` that d2seg exported.
-        device: Of OpenVINO, such as ``cpu``, ``gpu`` or ``auto``.
+        device: Of OpenVINO, such as ``cpu``, ``gpu`` or ``auto``; where there is no such device the
+            CPU serves, and a warning says so.
         precision: What it computes in, such as ``f32`` or ``bf16``; empty for what OpenVINO thinks
             best on the device. Quantised parts compute in int8 all the same.
         weights: The ``.bin``; by default the one beside it.
@@ -128,16 +135,19 @@ def load_openvino(
     numbers = Path(weights) if weights else Path(path).with_suffix(".bin")
     if not numbers.is_file():
         raise FileNotFoundError(f"'{path}' has its weights in '{numbers}', which is missing.")
-    options = {"INFERENCE_PRECISION_HINT": precision} if precision else {}
     core = openvino.Core()
+    place = usable_device(core, device)
+    options: dict[str, Any] = {}
+    if place == "CPU":
+        options["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
+    if precision:
+        options["INFERENCE_PRECISION_HINT"] = precision
     try:
         model = core.read_model(os.fspath(path), os.fspath(numbers))
-        compiled = core.compile_model(
-            model, device.upper(), options | {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-        )
+        compiled = core.compile_model(model, place, options)
     except RuntimeError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ValueError(f"OpenVINO cannot load '{path}' on '{device}': {lines[-1]}") from error
+        raise ValueError(f"OpenVINO cannot load '{path}': {lines[-1]}") from error
     request = compiled.create_infer_request()
     names = [schema.name for schema in description.outputs]
 
@@ -146,6 +156,16 @@ def load_openvino(
         return {name: as_tensor(request.get_tensor(name).data) for name in names}
 
     return FileRunner(run, description)
+
+
+def usable_device(core: Any, wanted: str) -> str:
+    """Return a device by OpenVINO's name, or the CPU with a warning if this machine lacks it."""
+    name = wanted.upper()
+    kinds = {device.partition(".")[0] for device in core.available_devices} | {"AUTO"}
+    if name.partition(".")[0].partition(":")[0] in kinds:
+        return name
+    logger.warning("OpenVINO has no device '%s' here; using the CPU.", wanted)
+    return "CPU"
 
 
 def require_openvino(*packages: str) -> None:
