@@ -18,13 +18,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from d2seg.cli import USER_ERRORS, describe_error
 from d2seg.core.runtime.files import replace_when_complete
-from d2seg.report.evaluation.svg import HEIGHT, WIDTH, Axes, Line, line_chart, round_steps
+from d2seg.report.evaluation.svg import (
+    HEIGHT,
+    STYLE,
+    WIDTH,
+    Axes,
+    Line,
+    line_chart,
+    round_steps,
+)
 
 COLORS = ("#3366cc", "#dc7f10", "#2e9e5b", "#b5379b", "#888888", "#c0392b")
-STYLE = (
-    "text{font:11px sans-serif;fill:#555}.title{font-weight:bold}"
-    ".grid{stroke:#ccc;fill:none}polyline,path{fill:none}"
-)
 
 Points = list[tuple[float, float]]
 

@@ -3,7 +3,14 @@
 from d2seg.benchmark.comparison import Comparison, Spread, compare
 from d2seg.benchmark.features import benchmark_features
 from d2seg.benchmark.machine import limit_threads, machine_facts
-from d2seg.benchmark.report import print_about, print_alone, print_report, save_report
+from d2seg.benchmark.report import (
+    print_about,
+    print_alone,
+    print_growth,
+    print_report,
+    print_stages,
+    save_report,
+)
 from d2seg.benchmark.rounds import Contestant, Rounds, time_rounds
 from d2seg.benchmark.work import describe_work, load_model, prepare_batches
 
@@ -21,7 +28,9 @@ __all__ = [
     "prepare_batches",
     "print_about",
     "print_alone",
+    "print_growth",
     "print_report",
+    "print_stages",
     "save_report",
     "time_rounds",
 ]

@@ -7,6 +7,8 @@ from typing import Any
 
 from d2seg.benchmark.alone import Alone
 from d2seg.benchmark.comparison import Comparison, Spread
+from d2seg.benchmark.growth import Point
+from d2seg.benchmark.stages import Stages
 from d2seg.core.runtime.files import replace_when_complete
 
 
@@ -67,6 +69,42 @@ def print_alone(alone: Mapping[str, Alone]) -> None:
     for name, one in alone.items():
         share = one.working_mib / max(alone[baseline].working_mib, 1.0)
         table.add_row(name, *map(_round, (*one, share)))
+    Console(markup=False, highlight=False).print(table)
+
+
+def print_stages(found: Stages) -> None:
+    """Print where the time goes, and the share of the rate of a matrix product."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rate = found.gflops_per_second
+    caption = f"A product of matrices reaches {_text(rate)} GFLOP/s; median of the rounds"
+    table = Table(show_edge=False, caption=caption)
+    table.add_column("")
+    for heading in ("ms [quartiles]", "share", "GFLOP", "of the matrix rate"):
+        table.add_column(heading, justify="right")
+    for one in found.stages:
+        milliseconds = Spread(*(1000 * value for value in one.seconds))
+        counted = (_round(one.gflop), f"{one.rate_share:.0%}") if one.gflop else ("", "")
+        table.add_row(one.name, _text(milliseconds), f"{one.share:.0%}", *counted)
+    Console(markup=False, highlight=False).print(table)
+
+
+def print_growth(points: Sequence[Point]) -> None:
+    """Print each measurement, and its time and amount relative to the first of its kind."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_edge=False, caption="Median of the rounds [quartiles], for one image")
+    for heading in ("", "amount", "ms", "amount / first", "time / first"):
+        table.add_column(heading, justify="right")
+    first: dict[str, Point] = {}
+    for point in points:
+        start = first.setdefault(point.what, point)
+        milliseconds = Spread(*(1000 * value for value in point.seconds))
+        growth = (point.amount / start.amount, point.seconds.median / start.seconds.median)
+        row = (f"{point.amount:.4g}", _text(milliseconds), *map(_round, growth))
+        table.add_row(point.what, *row)
     Console(markup=False, highlight=False).print(table)
 
 

@@ -4,11 +4,11 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from d2seg.cli import benchmark_predict
+from d2seg.cli import benchmark_parts, benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
 from d2seg.cli.progress import show_round
 
-TASKS = ("features", "predict", "train")
+TASKS = ("features", "predict", "stages", "growth", "train")
 
 EPILOG = """\
 tasks:
@@ -18,6 +18,10 @@ tasks:
              model: torchvision where it has the same settings, detectron2 where it is installed,
              and the files that --also names. The default model has torchvision's settings and
              random weights.
+  stages     where the time of an image goes in core, and what share of the machine's rate of matrix
+             products each part reaches
+  growth     how the time of an image grows with its size, proposals, objects, images in a batch and
+             threads
   train      one step of a training, from an image to updated weights, likewise
 
 Everyone works on the same images with the same weights. They take turns: each runs once in a
@@ -38,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task", choices=TASKS, default=TASKS[0], help="what to compare (default: features)"
     )
-    add_config_file(parser, default="the shipped model; for predict and train see below")
+    add_config_file(parser, default="the shipped model; for the tasks after features see below")
     parser.add_argument(
         "--input",
         nargs="+",
@@ -68,6 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
     benchmark_predict.add_arguments(parser)
+    benchmark_parts.add_arguments(parser)
     add_overrides(parser)
 
 
@@ -78,6 +83,8 @@ def run(args: argparse.Namespace) -> int:
     tasks = {
         "features": _benchmark_features,
         "predict": benchmark_predict.run,
+        "stages": benchmark_parts.run_stages,
+        "growth": benchmark_parts.run_growth,
         "train": benchmark_predict.run,
     }
     with limit_threads(args.threads):

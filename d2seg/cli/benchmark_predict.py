@@ -71,12 +71,12 @@ def _run_in(args: argparse.Namespace, folder: Path) -> None:
     from d2seg.benchmark.train import list_steps
 
     rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
-    subject = _make_subject(args, folder)
+    subject = make_default_subject(args, folder)
     if args.task == "train":
         entries, left_out = list_steps(subject, args.objects or OBJECTS_TO_TRAIN_ON)
     else:
         entries, left_out = list_entries(subject.config_file, args.also)
-    about = _describe(args, subject)
+    about = describe(args, subject)
     benchmark.print_about(about)
     for name, reason in left_out:
         print(f"without {name}: {reason}")
@@ -93,7 +93,8 @@ def _run_in(args: argparse.Namespace, folder: Path) -> None:
         print(f"{args.json}: all of this, and the time of every round")
 
 
-def _make_subject(args: argparse.Namespace, folder: Path) -> "Subject":
+def make_default_subject(args: argparse.Namespace, folder: Path) -> "Subject":
+    """Read the images and write the model that the arguments name, or the default ones."""
     from d2seg.assets import BENCHMARK_CONFIG_FILE, DEMO_IMAGES
     from d2seg.benchmark.subject import make_subject, read_images
     from d2seg.config import load_config
@@ -109,7 +110,7 @@ def _make_subject(args: argparse.Namespace, folder: Path) -> "Subject":
     return make_subject(cfg, read_images(paths, size_hw), folder, objects)
 
 
-def _describe(args: argparse.Namespace, subject: "Subject") -> dict[str, Any]:
+def describe(args: argparse.Namespace, subject: "Subject") -> dict[str, Any]:
     """Return what was measured and where, as JSON can hold it."""
     from d2seg import benchmark
 

@@ -10,6 +10,12 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 WIDTH, HEIGHT = 440, 300
+STYLE = (
+    "text{font:11px sans-serif;fill:#555}.title{font-weight:bold}"
+    ".grid{stroke:#ccc;fill:none}polyline,path{fill:none}"
+)
+"""Of charts in a file of their own; a page has its own style sheet."""
+
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 44
 
 
@@ -79,6 +85,21 @@ def bar_chart(
         drawn += Markup("").join(_bar(axes, layer, *bar) for bar in bars if bar[2] < bar[3])
         floors = tops
     return _frame(axes, drawn + _marker(axes, marker))
+
+
+def document(charts: Sequence[Markup]) -> str:
+    """Put charts below each other into an SVG file with a style of its own."""
+    placed = Markup("").join(
+        Markup('<svg y="{}" width="{}" height="{}">{}</svg>').format(
+            HEIGHT * index, WIDTH, HEIGHT, chart
+        )
+        for index, chart in enumerate(charts)
+    )
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT * len(charts)}" '
+        f'width="{WIDTH}"><style>{STYLE}</style>'
+        f'<rect width="100%" height="100%" fill="white"/>{placed}</svg>\n'
+    )
 
 
 def round_steps(highest: float) -> list[float]:
