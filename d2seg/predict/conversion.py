@@ -66,6 +66,28 @@ def to_coco(
     return [{"image_id": image_id, **dict(zip(columns, row, strict=True))} for row in rows]
 
 
+def coco_dataset(
+    names: Sequence[str], sizes_hw: Sequence[tuple[int, int]], class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Return the COCO data set that results refer to: images and categories, no annotations.
+
+    Args:
+        names: File names of the images; ids count from 1.
+        sizes_hw: Height and width of each image.
+        class_names: In the order of the class indices; category ids count from 1.
+    """
+    return {
+        "images": [
+            {"id": number, "file_name": name, "height": size_hw[0], "width": size_hw[1]}
+            for number, (name, size_hw) in enumerate(zip(names, sizes_hw, strict=True), start=1)
+        ],
+        "categories": [
+            {"id": number, "name": name} for number, name in enumerate(class_names, start=1)
+        ],
+        "annotations": [],
+    }
+
+
 def to_polygons(masks: BoxMasks | ImageMasks, threshold: float) -> list[list[np.ndarray]]:
     """See :meth:`d2seg.predict.Prediction.to_polygons`."""
     from d2seg.framework import GenericMask

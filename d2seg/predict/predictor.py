@@ -120,6 +120,11 @@ class Predictor:
         return self._backend.input_order
 
     @property
+    def model(self) -> Any:
+        """The framework's model; None for a file."""
+        return getattr(self._backend, "model", None)
+
+    @property
     def device(self) -> str:
         """Where the model computes."""
         return str(self._backend.device)

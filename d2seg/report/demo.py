@@ -15,10 +15,10 @@ from d2seg.export import FILE_NAMES, ParityError, export_model
 from d2seg.features import FeatureExtractor, FeatureWriter
 from d2seg.features.image_run import Features
 from d2seg.features.pictures import TILE_PIXELS, enlarge_cells, feature_grid, feature_tiles
-from d2seg.framework import CfgNode, DefaultPredictor, Instances
+from d2seg.framework import CfgNode, Instances
 from d2seg.images import load_image, prepare_image, unique_stems
 from d2seg.pages import picture_uri
-from d2seg.report.coco import coco_dataset, coco_results
+from d2seg.predict import Predictor, coco_dataset
 from d2seg.report.feature_figures import (
     level_pictures,
     map_figures,
@@ -74,7 +74,7 @@ class Demo:
         self.stems = unique_stems(paths)
         self.output = output
         self.class_names = class_names(cfg)
-        self.predictor = DefaultPredictor(cfg)
+        self.predictor = Predictor(cfg)
         self.page = Page(title="", introduction="")
         self.written: list[Path] = []
         self.instance_count = 0
@@ -92,14 +92,14 @@ class Demo:
         for index in progress:
             image = load_image(self.paths[index], "BGR")
             start = time.perf_counter()
-            instances = self.predictor(image)["instances"].to("cpu")
+            found = self.predictor(image, "BGR")
             seconds.append(time.perf_counter() - start)
             self.sizes_hw.append((image.shape[0], image.shape[1]))
-            results += coco_results(index + 1, instances)
+            results += found.to_coco(index + 1)
             self._draw(
                 index,
                 np.ascontiguousarray(image[:, :, ::-1]),
-                instances[instances.scores >= SHOWN_SCORE],
+                found[found.scores >= SHOWN_SCORE].to_instances(),
             )
         # The median, because the first image pays for warming up.
         self.seconds_per_image = statistics.median(seconds)

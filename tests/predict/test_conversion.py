@@ -1,6 +1,10 @@
 """Predictions in the forms of other libraries, by hand-computed values."""
 
+import contextlib
+import io
+import json
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +13,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
 
+from d2seg.predict import coco_dataset
 from d2seg.predict.masks import BoxMasks, ImageMasks, Masks
 from d2seg.predict.prediction import Prediction
 
@@ -48,6 +54,18 @@ def test_windows_hold_all_pixels_of_the_masks(seed: int, as_runs: bool) -> None:
         assert pixels.dtype == torch.bool
         pasted[row, top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
     assert torch.equal(pasted, masks.paste(0.5))
+
+
+def test_pycocotools_loads_data_set_and_results(tmp_path: Path) -> None:
+    dataset = coco_dataset(["a.png", "b.png"], [SIZE_HW, (40, 60)], ["cat", "dog"])
+    (tmp_path / "images.json").write_text(json.dumps(dataset))
+    (tmp_path / "instances.json").write_text(json.dumps(prediction().to_coco(1)))
+    with contextlib.redirect_stdout(io.StringIO()):
+        loaded = COCO(str(tmp_path / "images.json")).loadRes(str(tmp_path / "instances.json"))
+    annotations = loaded.loadAnns(loaded.getAnnIds(imgIds=[1]))
+    assert [annotation["area"] for annotation in annotations] == [100, 357]
+    assert loaded.loadCats([2])[0]["name"] == "dog"
+    assert loaded.loadImgs([2])[0]["width"] == 60
 
 
 def test_polygons_run_along_the_edges_of_pixels() -> None:

@@ -13,6 +13,7 @@ from PIL import Image
 from d2seg.core.runtime.files import replace_when_complete
 from d2seg.inputs import Source
 from d2seg.inputs.video import require_pyav
+from d2seg.predict.conversion import coco_dataset
 from d2seg.predict.prediction import Prediction
 
 RESULTS_FILE = "instances.json"
@@ -40,7 +41,8 @@ class PredictionFiles:
         self._frame_rate = frame_rate
         self._open = ExitStack()
         self._video: tuple[Path, tuple[int, ...], _Video] | None = None
-        self._images: list[dict[str, Any]] = []
+        self._names: list[str] = []
+        self._sizes_hw: list[tuple[int, int]] = []
         self._results: list[dict[str, Any]] = []
         self._class_names: tuple[str, ...] = ()
         self.written: list[Path] = []
@@ -56,9 +58,10 @@ class PredictionFiles:
     ) -> None:
         # What is open must be told of the error: half a video is not kept.
         self._open.__exit__(kind, error, trace)
-        if error is None and self._images:
+        if error is None and self._names:
             self._write_json(RESULTS_FILE, self._results)
-            self._write_json(IMAGES_FILE, self._dataset())
+            dataset = coco_dataset(self._names, self._sizes_hw, self._class_names)
+            self._write_json(IMAGES_FILE, dataset)
 
     def add(self, source: Source, picture: np.ndarray, found: Prediction) -> None:
         """Write one image, or the next frame of a video.
@@ -75,11 +78,9 @@ class PredictionFiles:
             self.written.append(path)
         else:
             self._add_frame(source, picture)
-        number = len(self._images) + 1
-        height, width = found.image_size
-        name = source.path.name if source.frame is None else source.name
-        self._images.append({"id": number, "file_name": name, "height": height, "width": width})
-        self._results += found.to_coco(number)
+        self._names.append(source.path.name if source.frame is None else source.name)
+        self._sizes_hw.append(found.image_size)
+        self._results += found.to_coco(len(self._names))
         self._class_names = found.class_names
 
     def _add_frame(self, source: Source, picture: np.ndarray) -> None:
@@ -99,10 +100,6 @@ class PredictionFiles:
         video = _Video(av, temporary, rate, (picture.shape[0], picture.shape[1]))
         self._open.callback(video.close)
         return video
-
-    def _dataset(self) -> dict[str, Any]:
-        categories = [{"id": i, "name": n} for i, n in enumerate(self._class_names, start=1)]
-        return {"images": self._images, "categories": categories, "annotations": []}
 
     def _write_json(self, name: str, content: Any) -> None:
         with replace_when_complete(self._folder / name) as temporary:
