@@ -15,6 +15,7 @@ from d2seg import __version__
 from d2seg.class_names import class_names
 from d2seg.core.runtime.untrusted.parts import OversizedError
 from d2seg.core.runtime.untrusted.programs import open_archive
+from d2seg.export.plausible import require_types
 from d2seg.export.schema import TensorSchema, is_dense, output_schema
 from d2seg.framework import CfgNode
 
@@ -84,14 +85,16 @@ class ModelDescription:
         """Read what :meth:`to_json` wrote; what a newer version added is passed over.
 
         Raises:
-            ValueError: The text is no description, or lacks something.
+            ValueError: The text is no description, lacks something, or has impossible sizes.
         """
         try:
             known = {field.name for field in fields(cls)}
             values: dict[str, Any] = {k: v for k, v in json.loads(text).items() if k in known}
             for name in ("inputs", "outputs"):
                 values[name] = [TensorSchema(**schema) for schema in values[name]]
-            return cls(**values)
+            description = cls(**values)
+            require_types(description)
+            return description
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ValueError(
                 f"{DESCRIPTION_NAME} is not a description that d2seg wrote ({error})."

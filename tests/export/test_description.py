@@ -1,5 +1,6 @@
 """The description that a file carries."""
 
+import json
 import os
 from pathlib import Path
 
@@ -73,3 +74,31 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
     for name in ("text.ptl", "bare.ptl"):
         with pytest.raises(ValueError, match=rf"{name}' has no description.json: d2seg did not"):
             read_description(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("resize_short", 10**9),
+        ("resize_longest", -1),
+        ("resize_short", "800"),
+        ("max_detections", True),
+        ("class_names", "cell"),
+        ("class_names", ["cell", 3]),
+        ("score_threshold", None),
+        ("value_range", [0.0, "x"]),
+        ("inputs", [{"name": "a", "shape": [3, 10**9], "dtype": "float32", "meaning": ""}]),
+        ("inputs", [{"name": "a", "shape": [3, [4]], "dtype": "float32", "meaning": ""}]),
+        ("outputs", [3]),
+    ],
+)
+def test_impossible_values_are_refused(described_file: Path, name: str, value: object) -> None:
+    content = json.loads(read_description(described_file).to_json())
+    assert ModelDescription.from_json(json.dumps(content)) == read_description(described_file)
+    with pytest.raises(ValueError, match="is not a description that d2seg wrote"):
+        ModelDescription.from_json(json.dumps({**content, name: value}))
+
+
+def test_a_description_that_never_ends() -> None:
+    with pytest.raises(ValueError, match="is not a description that d2seg wrote"):
+        ModelDescription.from_json("[" * 100_000)
