@@ -97,7 +97,7 @@ def test_torchvisions_own_arguments(
 ) -> None:
     """800 to 1333 pixels, 1000 proposals, 100 detections: nothing is set on either side."""
     own = {"min_size": 800, "max_size": 1333, "rpn_post_nms_top_n_test": 1000}
-    model = thin_detector("mask", 3, **own)
+    model = thin_detector("mask", 1, **own)
     predictor = DefaultPredictor(converted_config(model, tmp_path, {}))
     picture = image(8, 60, 131)  # 610 x 1333: the longer edge decides
     check(found_by_torchvision(model, picture), predictor, picture, record_property)
