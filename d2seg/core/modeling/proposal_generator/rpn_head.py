@@ -4,11 +4,15 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import Conv2d, ShapeSpec
+from d2seg.core.layers.conv import is_watched
 from d2seg.core.modeling.anchor_generator import build_anchor_generator
+from d2seg.core.modeling.proposal_generator.few_gradients import conv2d_with_few_gradients
 from d2seg.core.runtime.registry import Registry
 
 RPN_HEAD_REGISTRY = Registry("RPN_HEAD")
@@ -93,10 +97,37 @@ class StandardRPNHead(nn.Module):
         logits: list[Tensor] = []
         deltas: list[Tensor] = []
         for feature in features:  # what is between is not kept for all levels at once
-            hidden = self.conv(feature)
+            if torch.jit.is_scripting():  # noqa: SIM108 - TorchScript compiles both sides of others
+                hidden = self.conv(feature)
+            else:
+                hidden = self._convolve(feature)
             logits.append(self.objectness_logits(hidden))
             deltas.append(self.anchor_deltas(hidden))
         return logits, deltas
+
+    def _convs(self) -> list[Any]:
+        return [self.conv] if isinstance(self.conv, Conv2d) else list(self.conv.children())
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """Run ``self.conv``; in training, where nearly all gradients are zeros, skip those."""
+        is_trained = self.training and torch.is_grad_enabled() and not is_watched(self.conv)
+        if not is_trained or not all(map(_is_plain, self._convs())):
+            return self.conv(x)
+        for conv in self._convs():
+            x = F.relu_(conv2d_with_few_gradients(x, conv.weight, conv.bias))
+        return x
+
+
+def _is_plain(conv: nn.Module) -> bool:
+    """Tell whether this is one of the layers that are made above, and nobody watches it."""
+    return (
+        type(conv) is Conv2d
+        and conv.norm is None
+        and isinstance(conv.activation, nn.ReLU)
+        and conv.kernel_size == (3, 3)
+        and (conv.stride, conv.padding, conv.dilation, conv.groups) == ((1, 1), (1, 1), (1, 1), 1)
+        and not is_watched(conv)
+    )
 
 
 def build_rpn_head(cfg: Any, input_shape: list[ShapeSpec]) -> nn.Module:
