@@ -45,7 +45,7 @@ def roi_align(
         adapts.
     """
     if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript drops it only when alone)
-        if not aten_only and len(rois) > 0 and can_gather(features):
+        if not aten_only and can_gather(features) and len(rois) > 0:
             return gathered_roi_align(
                 features, rois.float(), output_hw, spatial_scale, sampling_ratio, aligned
             )
