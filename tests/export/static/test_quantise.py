@@ -1,0 +1,68 @@
+"""Static models that compute in int8, before they are lowered. Only where ExecuTorch is."""
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from d2seg.assets import DEMO_CONFIG_FILE
+from d2seg.config import load_config
+from d2seg.export import export_model, read_description
+from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.static.deployable import StaticRCNN
+from d2seg.export.static.quantise import quantise
+from d2seg.framework import DetectionCheckpointer, build_model
+from tests.core.modeling.thin import _HEADS as HEADS
+from tests.core.modeling.thin import ARCHITECTURES, thin_model
+from tests.export.models import pictures
+
+pytestmark = [
+    pytest.mark.skipif(
+        importlib.util.find_spec("executorch") is None, reason="executorch is not installed"
+    ),
+    pytest.mark.filterwarnings("ignore"),  # deprecations within executorch and torchao
+]
+
+CANVAS_HW = (64, 96)
+
+
+def test_without_images_it_is_refused() -> None:
+    with pytest.raises(ValueError, match="needs at least one image to measure activations on"):
+        quantise(StaticRCNN(DeployableRCNN(thin_model()), CANVAS_HW), [])
+
+
+@pytest.mark.slow
+def test_backbone_and_heads_compute_in_int8_and_what_judges_does_not() -> None:
+    opts = {**HEADS, **ARCHITECTURES["keypoints"], "MODEL.RPN.PRE_NMS_TOPK_TEST": 100}
+    static = StaticRCNN(DeployableRCNN(thin_model(opts)), CANVAS_HW)
+    size = torch.tensor([60, 90])
+    image = torch.zeros(3, *CANVAS_HW)
+    image[:, :60, :90] = pictures()[0][:, :60, :90]
+    graph: Any = quantise(static, [(image, size)])
+    stored = [value.numel() for value in graph.buffers() if value.dtype == torch.int8]
+    weights = [value.numel() for value in static.state_dict().values() if value.dim() > 1]
+    assert 0.5 * sum(weights) < sum(stored) < sum(weights)
+    with torch.no_grad():
+        exact, rounded = static(image, size), graph(image, size)
+    assert [one.shape for one in rounded] == [one.shape for one in exact]
+    assert [one.dtype for one in rounded] == [one.dtype for one in exact]
+    assert int(rounded[-1]) > 10
+    assert not torch.equal(rounded[0], exact[0])
+
+
+@pytest.mark.slow
+def test_the_demo_model_in_int8_is_verified_in_executorch(
+    tmp_path: Path, record_property: Any
+) -> None:
+    cfg = load_config(DEMO_CONFIG_FILE)
+    model = build_model(cfg).eval()
+    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+    report = export_model(model, cfg, tmp_path, format="pte", weights="int8", canvas_hw=(192, 192))
+    assert report.passed
+    assert sum(image.num_eager for image in report.images) > 100
+    path = tmp_path / "mobile.pte"
+    assert read_description(path).weights == "int8"
+    assert path.stat().st_size < 0.5 * Path(cfg.MODEL.WEIGHTS).stat().st_size
+    record_property("int8", f"{path.stat().st_size / 1e6:.1f} MB\n{report.table()}")
