@@ -36,15 +36,22 @@ def load_pte(path: str | os.PathLike[str]) -> Letterboxed:
         path: A ``.pte`` that d2seg exported.
 
     Raises:
-        FileNotFoundError, ValueError: There is no such file, or d2seg did not write it.
+        FileNotFoundError, ValueError: There is no such file, d2seg did not write it, or it is
+            damaged.
         ImportError: ExecuTorch is not installed.
     """
     description = read_pte_description(path)
     require_executorch()
     from executorch.runtime import Runtime
 
-    program = Runtime.get().load_program(os.fspath(path))
-    method: Any = program.load_method("forward")
+    try:
+        program = Runtime.get().load_program(os.fspath(path))
+        method: Any = program.load_method("forward")
+    except RuntimeError as error:
+        raise ValueError(
+            f"'{os.fspath(path)}' cannot be loaded by this ExecuTorch ({error}); 'd2seg inspect' "
+            "says what it needs, and whether it is whole."
+        ) from error
 
     def run(canvas: Tensor, image_size: Tensor) -> Sequence[Tensor]:
         # The method points into the program, which lives as long as it is named here.

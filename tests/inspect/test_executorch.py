@@ -10,7 +10,7 @@ import torch
 
 from d2seg import cli
 from d2seg.export.description import describe
-from d2seg.export.executorch import save_pte
+from d2seg.export.executorch import load_pte, save_pte
 from d2seg.inspect import UnreadableFileError, inspect_artefact
 from d2seg.inspect.executorch import PteContents, read_pte
 from tests.export.models import thin_config
@@ -88,6 +88,9 @@ def test_a_file_that_ends_too_early_is_refused(file: Path, tmp_path: Path) -> No
             UnreadableFileError, match=rf"is truncated: .* and has {length:,}; copy"
         ):
             inspect_artefact(path)
+    path.write_bytes(data[:-1])
+    with pytest.raises(ValueError, match="short.pte' cannot be loaded by this ExecuTorch"):
+        load_pte(path)
     path.write_bytes(data[:8])
     with pytest.raises(UnreadableFileError, match="is damaged: its program points outside"):
         inspect_artefact(path)
