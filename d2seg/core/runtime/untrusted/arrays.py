@@ -145,7 +145,8 @@ def make_ordered_dict(pairs: list[Any] | tuple[Any, ...] = ()) -> OrderedDict[An
     return OrderedDict((as_key(key), value) for key, value in pairs)
 
 
-def _never(*_: Any) -> Any:
+def named_only(*_: Any) -> Any:
+    """Stand for a class that is an argument of others, and is never called itself."""
     raise pickle.UnpicklingError("a class is called that is only named")
 
 
@@ -153,7 +154,7 @@ PLAIN_NAMES: Names = {
     "_codecs.encode": _encode,
     "collections.OrderedDict": make_ordered_dict,
     "numpy.dtype": _DType,
-    "numpy.ndarray": _never,
+    "numpy.ndarray": named_only,
     # numpy 2 renamed its private package; files hold either name.
     **{
         f"numpy.{package}.{name}": make

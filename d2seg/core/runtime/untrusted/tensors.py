@@ -1,10 +1,11 @@
 """What names in a file of ``torch.save`` stand for, while it is checked: sizes, not numbers."""
 
+import math
 import pickle
 from collections import Counter
 from typing import Any, NamedTuple
 
-from d2seg.core.runtime.untrusted.arrays import PLAIN_NAMES, make_ordered_dict
+from d2seg.core.runtime.untrusted.arrays import PLAIN_NAMES, make_ordered_dict, named_only
 from d2seg.core.runtime.untrusted.parts import Names, OversizedError, Unfinished, amount, as_key
 
 _ITEM_SIZES = {
@@ -87,9 +88,7 @@ def _rebuild_tensor(storage: Any, offset: Any, shape: Any, stride: Any, *_: Any)
         raise pickle.UnpicklingError("a tensor has no storage or no shape")
     sizes, steps = [_whole(size) for size in shape], [_whole(step) for step in stride]
     last = sum((size - 1) * step for size, step in zip(sizes, steps, strict=True))
-    count = 1
-    for size in sizes:
-        count *= size
+    count = math.prod(sizes)
     if count and max(count, _whole(offset) + last + 1) > storage.num_items:
         raise OversizedError(
             f"has a tensor of {amount(count)} numbers in a storage of {storage.num_items:,}"
@@ -115,10 +114,6 @@ def _device(*text: Any) -> tuple[Any, ...]:
     return text
 
 
-def _never(*_: Any) -> Any:
-    raise pickle.UnpicklingError("a class is called that is only named")
-
-
 def _whole(number: Any) -> int:
     if type(number) is not int or number < 0:
         raise pickle.UnpicklingError("a size is no whole number")
@@ -141,7 +136,7 @@ TORCH_NAMES: Names = {
     "torch._utils._rebuild_parameter": _rebuild_parameter,
     "torch._utils._rebuild_tensor": _rebuild_tensor,
     "torch._utils._rebuild_tensor_v2": _rebuild_tensor,
-    **{f"torch.{kind}Storage": _never for kind in _ITEM_SIZES},
-    **{f"torch.{name}": _never for name in _DTYPES},
+    **{f"torch.{kind}Storage": named_only for kind in _ITEM_SIZES},
+    **{f"torch.{name}": named_only for name in _DTYPES},
 }
 """The names in a file of tensors, numbers, texts and containers."""
