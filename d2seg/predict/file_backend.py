@@ -1,5 +1,6 @@
 """An exported file, run in its own runtime; all that is known of it is its own description."""
 
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -13,7 +14,14 @@ from d2seg.core.runtime.untrusted.programs import require_pure_program
 from d2seg.export.description import ModelDescription, read_description
 from d2seg.export.torchscript import RunFile, load_lite
 from d2seg.predict.backend import logger, usable_device
-from d2seg.predict.images import Fit, NetworkInput, SizeHW, as_it_is, fit_shortest_edge
+from d2seg.predict.images import (
+    Fit,
+    NetworkInput,
+    SizeHW,
+    as_it_is,
+    fit_shortest_edge,
+    fit_shortest_edge_below,
+)
 from d2seg.predict.masks import ImageMasks
 from d2seg.predict.prediction import Prediction, from_network
 
@@ -33,7 +41,6 @@ class FileBackend:
     """
 
     takes_batches = False
-    interpolate = False
 
     def __init__(
         self,
@@ -51,6 +58,7 @@ class FileBackend:
         self.fit = fit
         self.limit_hw = limit_hw
         self.resizes_inside = description.resize_inside
+        self.interpolate = resizes_by_interpolation(description)
         self._schemas = {schema.name: schema for schema in description.outputs}
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
@@ -167,7 +175,16 @@ def fit_outside(description: ModelDescription) -> Fit:
     """Return what resizes images for a file that takes any size; it may do so itself."""
     if description.resize_inside:
         return as_it_is
-    return fit_shortest_edge(description.resize_short, description.resize_longest)
+    fit = fit_shortest_edge_below if resizes_by_interpolation(description) else fit_shortest_edge
+    return fit(description.resize_short, description.resize_longest)
+
+
+def resizes_by_interpolation(description: ModelDescription) -> bool:
+    """Tell whether images are resized before the file by ``INPUT.RESIZE_TEST interpolate``."""
+    if description.resize_inside or description.resize_short <= 0:
+        return False
+    found = re.search(r"^\s*RESIZE_TEST: interpolate$", description.config, re.MULTILINE)
+    return found is not None
 
 
 def _load(load: Callable[[Path], RunFile], path: Path) -> RunFile:

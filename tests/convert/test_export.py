@@ -5,7 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from d2seg import Predictor
 from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.description import DESCRIPTION_NAME, describe
+from d2seg.export.torchscript import save_torchscript
 from d2seg.framework import DefaultPredictor
 from tests.convert.detectors import (
     QUICK,
@@ -40,3 +43,19 @@ def test_a_scripted_file_takes_torchvisions_place(kind: str, seed: int, tmp_path
     else:
         wanted = theirs["keypoints_scores"]
         assert (detail[order][:, :, 2] - wanted).abs().max() < 2e-3 * wanted.abs().max()
+
+
+def test_the_predictor_of_a_file_resizes_as_the_config_says(tmp_path: Path) -> None:
+    detector = thin_detector("faster", 2)
+    # Of proposals and detections that all round to 1, other operators keep others.
+    detector.rpn.head.cls_logits.weight.data.mul_(0.2)
+    detector.roi_heads.box_predictor.cls_score.weight.data.mul_(0.2)
+    cfg = converted_config(detector, tmp_path, QUICK)
+    model = DefaultPredictor(cfg).model
+    described = describe(cfg, "ptl", True, "RGB", model=model).to_json()
+    file = tmp_path / "mobile_optimized.ptl"
+    save_torchscript(DeployableRCNN(model), file, {DESCRIPTION_NAME: described}, False)
+    picture = image(3, 240, 130)
+    found = Predictor(file)(picture, channel_order="BGR")
+    theirs = found_by_torchvision(detector, picture)
+    assert not differences(theirs, found.boxes, found.scores, found.classes)
