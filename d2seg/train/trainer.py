@@ -123,7 +123,8 @@ class Trainer(DefaultTrainer):
         super().resume_or_load(resume)
         self.data_loader.seed = self._trainer.seed
         self.data_loader.start_iteration = self.start_iter
-        if comm.is_main_process() and self.start_iter > 0:
+        if comm.is_main_process() and resume:
+            # Without a checkpoint, as after an early death, everything begins again.
             _drop_later_lines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
 
     def build_hooks(self) -> list[HookBase | None]:

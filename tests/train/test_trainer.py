@@ -18,7 +18,7 @@ from d2seg.class_names import class_names
 from d2seg.config import load_config
 from d2seg.framework import CfgNode, DatasetMapper, DetectionCheckpointer, build_model
 from d2seg.train import Trainer, run_training
-from d2seg.train.run import TrainingJob
+from d2seg.train.run import TrainingJob, prepare_config
 from tests.train.conftest import VALIDATION, WriteConfig, read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -92,7 +92,6 @@ def test_resumed_losses_are_those_without_the_interruption(
             raise Killed
 
     from d2seg.framework import default_setup, hooks
-    from d2seg.train.run import prepare_config
 
     cfg = prepare_config(TrainingJob(str(config)))
     default_setup(cfg, None)
@@ -112,6 +111,18 @@ def test_resumed_losses_are_those_without_the_interruption(
             for run in ("whole", "parts")
         )
         assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+def test_a_run_that_died_before_its_first_checkpoint_begins_again(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    metrics = tmp_path / "run" / "metrics.json"
+    metrics.parent.mkdir()
+    died = '{"iteration": 0, "total_loss": 3.0}\n{"iteration": 1, "total_lo'
+    for resume, left in ((False, died), (True, "")):
+        metrics.write_text(died)
+        Trainer(prepare_config(TrainingJob(str(write_config())))).resume_or_load(resume)
+        assert metrics.read_text() == left
 
 
 def kill_at_some_moment(command: list[str], run: Path, chance: random.Random) -> bool:
