@@ -91,6 +91,9 @@ def test_an_executorch_file_finds_what_its_model_finds(stored: Stored, tmp_path:
     for size_hw in [(97, 150), (100, 160)]:
         image = deterministic.image(3, *size_hw)
         assert_same(from_file(image, "BGR"), model(image, "BGR"))
+    larger = Predictor(tmp_path / "mobile.pte", resize=fit_window(200, 200))
+    with pytest.raises(ValueError, match="becomes 125 x 200, but this file takes at most 96 x 160"):
+        larger(image, "BGR")
 
 
 def test_any_form_of_image_gives_the_same(from_config: Predictor, tmp_path: Path) -> None:
