@@ -92,10 +92,8 @@ def _write_detectron2(
     rows = source.renamed.background
     keeps_rows = output.suffix == ".pth" and bool(rows)
     entries: dict[str, Any] = {BACKGROUND_KEY: _copies(rows)} if keeps_rows else {}
-    names = known_class_names(source.format, cfg)
-    if names:
-        entries["classes"] = {"thing_classes": names}
-    write_checkpoint(output, source.renamed.model, entries, source.is_backbone)
+    names = list(source.classes) or known_class_names(source.format, cfg)
+    write_checkpoint(output, source.renamed.model, entries, source.is_backbone, names)
     report.files.append(str(output))
     if rows and not keeps_rows:
         report.notes.append(

@@ -1,7 +1,8 @@
 """Writing weights: whole files or none."""
 
+import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,20 +29,28 @@ def check_suffix(path: Path, allowed: tuple[str, ...]) -> None:
 
 
 def write_checkpoint(
-    path: Path, model: Mapping[str, Tensor], entries: Mapping[str, Any], is_backbone: bool
+    path: Path,
+    model: Mapping[str, Tensor],
+    entries: Mapping[str, Any],
+    is_backbone: bool,
+    class_names: Sequence[str] = (),
 ) -> None:
     """Write weights with detectron2's names as detectron2 reads them.
 
     Args:
         path: ``.pth`` is what training writes, ``.pkl`` has arrays; ``.safetensors`` has the
-            tensors alone.
+            tensors and the class names alone.
         model: Name to tensor.
         entries: What else a ``.pth`` holds.
         is_backbone: Names are to be matched by their suffix.
+        class_names: Those that are known; `d2seg.class_names` finds them there.
     """
     if path.suffix == ".safetensors":
-        write_tensors(path, model)
+        known = {"classes": json.dumps(list(class_names))} if class_names else {}
+        write_tensors(path, model, known)
         return
+    if class_names:
+        entries = {**entries, "classes": {"thing_classes": list(class_names)}}
     content: dict[str, Any] = {"model": _own_memory(model), "__author__": AUTHOR}
     if is_backbone:
         content["matching_heuristics"] = True
@@ -53,11 +62,21 @@ def write_checkpoint(
             torch.save({**content, **entries}, temporary)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write a plain state dict, as ``.pth`` or ``.safetensors``."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a plain state dict, as ``.pth`` or ``.safetensors``.
+
+    Args:
+        path: Its suffix says which.
+        tensors: Name to tensor.
+        metadata: What a ``.safetensors`` holds beside them.
+    """
     with replace_when_complete(path) as temporary:
         if path.suffix == ".safetensors":
-            save_file(_own_memory(tensors), temporary, metadata={"format": "pt"})
+            save_file(
+                _own_memory(tensors), temporary, metadata={"format": "pt", **(metadata or {})}
+            )
         else:
             torch.save(_own_memory(tensors), temporary)
 

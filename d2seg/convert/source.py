@@ -1,5 +1,6 @@
 """Reading a weight file of any known toolbox, under detectron2's names."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import sha256
@@ -8,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
@@ -36,6 +38,7 @@ class Source:
         renamed: The tensors under detectron2's names.
         is_backbone: Whether it is a backbone alone.
         digest: SHA-256 of the file, hexadecimal.
+        classes: The class names that the file holds; empty for none.
     """
 
     path: Path
@@ -44,6 +47,7 @@ class Source:
     renamed: Renamed
     is_backbone: bool
     digest: str
+    classes: tuple[str, ...] = ()
 
 
 def read_source(address: str | Path) -> Source:
@@ -76,7 +80,19 @@ def read_source(address: str | Path) -> Source:
         digest = sha256()
         while chunk := opened.read(2**20):
             digest.update(chunk)
-    return Source(path, name, len(weights), renamed, is_backbone, digest.hexdigest())
+    classes = _class_names(path, checkpoint)
+    return Source(path, name, len(weights), renamed, is_backbone, digest.hexdigest(), classes)
+
+
+def _class_names(path: Path, checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
+    """Find the class names where a training or an export of the plugin leaves them."""
+    saved = checkpoint.get("classes")
+    names = saved.get("thing_classes") if isinstance(saved, Mapping) else None
+    if path.suffix == ".safetensors":
+        with safe_open(path, framework="pt") as file:
+            names = json.loads((file.metadata() or {}).get("classes", "[]"))
+    known = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
+    return tuple(names or ()) if known else ()
 
 
 def _rename(

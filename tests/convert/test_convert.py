@@ -259,3 +259,15 @@ def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["convert", str(file), "--output", str(tmp_path / "ours.pth")]) == 1
     error = capsys.readouterr().err
     assert error.startswith("d2seg: error: '") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_class_names_go_along(suffix: str, tmp_path: Path) -> None:
+    names = ["cell", "bone", "leaf", "stone", "fish"]
+    cfg = thin_config()
+    state = {"model": thin_model().state_dict(), "classes": {"thing_classes": names}}
+    first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+    convert(saved(tmp_path / "model.pth", state), first)
+    convert(first, second)
+    cfg.MODEL.WEIGHTS = str(second)
+    assert class_names(cfg) == names
