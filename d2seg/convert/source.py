@@ -90,9 +90,17 @@ def _class_names(path: Path, checkpoint: Mapping[str, Any]) -> tuple[str, ...]:
     names = saved.get("thing_classes") if isinstance(saved, Mapping) else None
     if path.suffix == ".safetensors":
         with safe_open(path, framework="pt") as file:
-            names = json.loads((file.metadata() or {}).get("classes", "[]"))
+            names = _json((file.metadata() or {}).get("classes", "[]"))
     known = isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)
     return tuple(names or ()) if known else ()
+
+
+def _json(text: str) -> Any:
+    """Read JSON; None for what is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _rename(
@@ -124,8 +132,9 @@ def _own(weights: dict[str, Tensor], checkpoint: Mapping[str, Any]) -> Renamed:
         if name.startswith(("fc1000.", "stem.fc."))
     }
     model = {name: tensor for name, tensor in weights.items() if name not in dropped}
-    kept = checkpoint.get(BACKGROUND_KEY, {})
-    background = {name: _as_tensor(rows) for name, rows in kept.items()}
+    kept = checkpoint.get(BACKGROUND_KEY)
+    rows = kept if isinstance(kept, Mapping) else {}
+    background = {name: one for name, one in rows.items() if isinstance(one, Tensor)}
     return Renamed(model, {name: name for name in model}, background=background, dropped=dropped)
 
 

@@ -271,3 +271,9 @@ def test_class_names_go_along(suffix: str, tmp_path: Path) -> None:
     convert(first, second)
     cfg.MODEL.WEIGHTS = str(second)
     assert class_names(cfg) == names
+
+
+def test_entries_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
+    state = {"model": thin_model().state_dict(), "classes": 3, "background_rows": [1]}
+    convert(saved(tmp_path / "model.pth", state), tmp_path / "ours.pth")
+    assert torch.load(tmp_path / "ours.pth").keys() == {"model", "__author__"}
