@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +14,12 @@ from d2seg.export import ParityError, export_model, read_description
 from d2seg.export.batched.verify import compare_batch
 from d2seg.export.openvino import export as openvino_export
 from d2seg.export.openvino.file import load_openvino, openvino_files, usable_device
-from d2seg.framework import register_coco_instances
 from d2seg.predict import Predictor
-from d2seg.predict.evaluation import evaluate
-from tests.conftest import ROOT
 from tests.export.graph_models import many_pictures, onnx_file, openvino_file
 from tests.export.models import pictures, thin_config, thin_model
 from tests.export.test_export_model import write_pictures
 from tests.export.test_onnx import MASKS, check
 
-NUCLEI = ROOT / "tests" / "data" / "nuclei"
 IMAGES = Path(DEMO_CONFIG_FILE).parent / "images"
 
 
@@ -167,20 +162,3 @@ def test_command_writes_half_weights_in_batches(
     counts = [len(found) for found in predictor(images)]
     assert counts == [len(predictor(image)) for image in images]
     assert max(counts) == 60
-
-
-@pytest.mark.slow
-def test_int8_costs_less_than_half_a_point(tmp_path: Path, record_property: Any) -> None:
-    command = ["export", "--config-file", str(DEMO_CONFIG_FILE), "--output", str(tmp_path)]
-    options = ["--format", "openvino", "--weights", "int8", "--calibration", str(IMAGES)]
-    assert cli.main([*command, *options]) == 0
-    model = openvino.Core().read_model(tmp_path / "model.xml")
-    kinds = Counter(operator.get_type_name() for operator in model.get_ops())
-    assert 60 < kinds["FakeQuantize"] < 80  # weights are stored as int8, without one of their own
-    assert (tmp_path / "model.bin").stat().st_size < 4e6
-    name = "nuclei_for_int8"
-    register_coco_instances(name, {}, str(NUCLEI / "instances_val.json"), str(NUCLEI / "images"))
-    found = evaluate(Predictor(tmp_path / "model.xml"), name).precision
-    precision = [found["bbox"]["AP"], found["segm"]["AP"]]
-    record_property("OpenVINO int8: box and mask AP", ", ".join(f"{one:.2f}" for one in precision))
-    assert precision == pytest.approx([53.23, 55.52], abs=0.5)  # of the model

@@ -1,0 +1,85 @@
+"""What ONNX and OpenVINO files are worth on annotated images, by the evaluator of the model."""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import openvino
+import pytest
+
+from d2seg import cli
+from d2seg.assets import DEMO_CONFIG_FILE
+from d2seg.config import load_config
+from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.description import describe
+from d2seg.export.images import SHIPPED_IMAGES
+from d2seg.export.onnx.export import lay_out
+from d2seg.export.onnx.file import save_onnx
+from d2seg.export.openvino.file import openvino_files, save_openvino
+from d2seg.framework import (
+    DatasetCatalog,
+    DefaultPredictor,
+    MetadataCatalog,
+    register_coco_instances,
+)
+from d2seg.predict import Predictor
+from d2seg.predict.evaluation import evaluate
+from tests.conftest import ROOT
+
+NUCLEI = ROOT / "tests" / "data" / "nuclei"
+MODEL = [53.23, 55.52]
+"""Box and mask AP of the model itself, as detectron2 has it."""
+
+
+@pytest.fixture
+def nuclei() -> Iterator[str]:
+    name = "nuclei_for_graphs"
+    register_coco_instances(name, {}, str(NUCLEI / "instances_val.json"), str(NUCLEI / "images"))
+    yield name
+    DatasetCatalog.remove(name)
+    MetadataCatalog.remove(name)
+
+
+def precision(path: Path, dataset: str) -> list[float]:
+    """Return box and mask AP of a file."""
+    found = evaluate(Predictor(path), dataset).precision
+    return [found["bbox"]["AP"], found["segm"]["AP"]]
+
+
+@pytest.mark.slow
+def test_float_files_are_worth_what_the_model_is(
+    nuclei: str, tmp_path: Path, record_property: Any
+) -> None:
+    cfg = load_config(DEMO_CONFIG_FILE)
+    deployable = DeployableRCNN(DefaultPredictor(cfg).model, aten_only=False)
+    description = describe(cfg, "onnx", False, cfg.INPUT.FORMAT)
+    module, description = lay_out(deployable, description, "single")
+    path = tmp_path / "model.onnx"
+    save_onnx(module, path, description)
+    found = {"onnxruntime": precision(path, nuclei)}
+    for weights in ("fp32", "half"):
+        text = replace(description, format="openvino", weights=weights)
+        with openvino_files(tmp_path / f"{weights}.xml") as (graph, numbers):
+            save_openvino(openvino.convert_model(path), text, graph, numbers)
+        found[f"OpenVINO {weights}"] = precision(tmp_path / f"{weights}.xml", nuclei)
+    for name, values in found.items():
+        record_property(f"{name}: box and mask AP", ", ".join(f"{one:.2f}" for one in values))
+        assert values == pytest.approx(MODEL, abs=0.1 if name.endswith("half") else 0.05), name
+
+
+@pytest.mark.slow
+def test_int8_costs_less_than_half_a_point(
+    nuclei: str, tmp_path: Path, record_property: Any
+) -> None:
+    command = ["export", "--config-file", str(DEMO_CONFIG_FILE), "--output", str(tmp_path)]
+    options = ["--format", "openvino", "--weights", "int8", "--calibration", str(SHIPPED_IMAGES)]
+    assert cli.main([*command, *options]) == 0
+    model = openvino.Core().read_model(tmp_path / "model.xml")
+    kinds = Counter(operator.get_type_name() for operator in model.get_ops())
+    assert 60 < kinds["FakeQuantize"] < 80  # weights are stored as int8, without one of their own
+    assert (tmp_path / "model.bin").stat().st_size < 4e6
+    found = precision(tmp_path / "model.xml", nuclei)
+    record_property("OpenVINO int8: box and mask AP", ", ".join(f"{one:.2f}" for one in found))
+    assert found == pytest.approx(MODEL, abs=0.5)
