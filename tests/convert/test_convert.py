@@ -17,6 +17,9 @@ from d2seg.cli import main
 from d2seg.config import load_config
 from d2seg.convert import convert
 from d2seg.core.checkpoint import DetectionCheckpointer
+from d2seg.core.checkpoint.formats.background import restore_background
+from d2seg.core.checkpoint.formats.maskrcnn_benchmark import _layer_names as benchmark_layers
+from d2seg.core.checkpoint.formats.renamed import rename_back
 from d2seg.framework import DefaultPredictor, build_model
 from tests.convert.detectors import image, thin_detector
 from tests.convert.names import Shapes
@@ -277,3 +280,17 @@ def test_entries_that_make_no_sense_are_passed_over(tmp_path: Path) -> None:
     state = {"model": thin_model().state_dict(), "classes": 3, "background_rows": [1]}
     convert(saved(tmp_path / "model.pth", state), tmp_path / "ours.pth")
     assert torch.load(tmp_path / "ours.pth").keys() == {"model", "__author__"}
+
+
+def test_the_checkpointer_takes_maskrcnn_benchmarks_file_as_it_is(tmp_path: Path) -> None:
+    wanted = {
+        name: value for name, value in thin_model().state_dict().items() if "pixel" not in name
+    }
+    theirs, places = rename_back(restore_background(wanted, {}), benchmark_layers(True))
+    assert len(places) == len(wanted)
+    state = {f"module.{name}": value for name, value in theirs.items()}
+    state["module.rpn.anchor_generator.cell_anchors.0"] = torch.zeros(3, 4)
+    model = build_model(thin_config())
+    file = saved(tmp_path / "model_final.pth", {"model": state, "iteration": 90000})
+    DetectionCheckpointer(model).load(str(file))
+    assert all(torch.equal(model.state_dict()[name], wanted[name]) for name in wanted)
