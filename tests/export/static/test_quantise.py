@@ -59,7 +59,7 @@ def test_the_demo_model_in_int8_is_verified_in_executorch(
     cfg = load_config(DEMO_CONFIG_FILE)
     model = build_model(cfg).eval()
     DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    report = export_model(model, cfg, tmp_path, format="pte", weights="int8", canvas_hw=(192, 192))
+    report = export_model(model, cfg, tmp_path, format="pte", weights="int8")
     assert report.passed
     assert sum(image.num_eager for image in report.images) > 100
     path = tmp_path / "mobile.pte"
