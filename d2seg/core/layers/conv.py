@@ -92,7 +92,12 @@ def channels_last(x: Tensor) -> Tensor:
 
 
 def convolve(
-    conv: nn.Module, x: Tensor, *, relu: bool = False, residual: Tensor | None = None
+    conv: nn.Module,
+    x: Tensor,
+    *,
+    relu: bool = False,
+    residual: Tensor | None = None,
+    owned: bool = False,
 ) -> Tensor:
     """Run a convolution layer, add something to what it gives, and take its positive part.
 
@@ -100,10 +105,11 @@ def convolve(
         conv: A layer of (B, C, H, W); ``Conv2d`` is fused where that is possible.
         x: Its input. Not modified.
         relu: Take the positive part at the end.
-        residual: (B, C', H', W') to add before that. Not modified.
+        residual: (B, C', H', W') to add before that.
+        owned: Nobody else holds the residual, so that it may be overwritten; otherwise it is not.
     """
     if _can_fuse(conv, x):
-        return _run_fused(conv, x, relu, residual)
+        return _run_fused(conv, x, relu, residual, owned)
     out: Tensor = conv(x)
     if residual is not None:
         return rectify_sum(out, residual) if relu else out + residual
@@ -169,7 +175,9 @@ def is_watched(module: nn.Module) -> bool:
     return bool(module._forward_hooks or module._forward_pre_hooks)
 
 
-def _run_fused(conv: Any, x: Tensor, relu: bool, residual: Tensor | None) -> Tensor:
+def _run_fused(
+    conv: Any, x: Tensor, relu: bool, residual: Tensor | None, owned: bool = False
+) -> Tensor:
     weight, bias = _fold(conv)
     if torch.is_autocast_enabled("cpu"):
         x = x.to(torch.get_autocast_dtype("cpu"))
@@ -179,15 +187,17 @@ def _run_fused(conv: Any, x: Tensor, relu: bool, residual: Tensor | None) -> Ten
     run = torch.ops.mkldnn._convolution_pointwise
     own_relu = getattr(conv, "activation", None) is not None
     if residual is None:
-        after = "relu" if relu or own_relu else "none"
-        return run(x, weight, bias, *geometry, after, [], "")
+        attribute = "relu" if relu or own_relu else "none"
+        return run(x, weight, bias, *geometry, attribute, [], "")
     if own_relu:
         out = run(x, weight, bias, *geometry, "relu", [], "").add_(residual)
         return out.relu_() if relu else out
     other = residual.to(x.dtype)
-    return run.binary(
-        x, other, weight, bias, *geometry, "add", 1.0, "relu" if relu else None, [], ""
-    )
+    after = "relu" if relu else None
+    if owned and other.is_contiguous(memory_format=torch.channels_last):
+        add_to = torch.ops.mkldnn._convolution_pointwise_.binary
+        return add_to(other, x, weight, bias, *geometry, "add", 1.0, after, [], "")
+    return run.binary(x, other, weight, bias, *geometry, "add", 1.0, after, [], "")
 
 
 def _fold(conv: Any) -> tuple[Tensor, Tensor | None]:

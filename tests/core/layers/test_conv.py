@@ -61,6 +61,9 @@ def test_fused_is_one_by_one(norm: str, activation: Any, relu: bool, add: bool) 
     torch.testing.assert_close(convolve(conv, x, relu=relu, residual=residual), expected)
     assert torch.equal(x, kept[0])
     assert residual is None or torch.equal(residual, kept[1])
+    own = None if residual is None else residual.clone()
+    again = convolve(conv, x, relu=relu, residual=own, owned=True)
+    torch.testing.assert_close(again, expected)
     if residual is None and not relu:
         torch.testing.assert_close(conv(x), expected)
 

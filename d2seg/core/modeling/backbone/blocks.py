@@ -14,7 +14,7 @@ from d2seg.core.layers import (
     ModulatedDeformConv,
     get_norm,
 )
-from d2seg.core.layers.conv import channels_last, convolve, rectify, rectify_sum
+from d2seg.core.layers.conv import channels_last, convolve, is_watched, rectify, rectify_sum
 
 
 def _conv_norm(
@@ -94,9 +94,10 @@ class BasicBlock(CNNBlockBase):
             return rectify_sum(residual, x)
         else:  # TorchScript leaves out branches, not what follows them
             hidden = convolve(self.conv1, x, relu=True)
+            owned = _gives_away(self.shortcut)
             if self.shortcut is not None:
                 x = self.shortcut(x)
-            return convolve(self.conv2, hidden, relu=True, residual=x)
+            return convolve(self.conv2, hidden, relu=True, residual=x, owned=owned)
 
 
 class BottleneckBlock(CNNBlockBase):
@@ -152,9 +153,10 @@ class BottleneckBlock(CNNBlockBase):
             return rectify_sum(residual, x)
         else:  # as in BasicBlock
             hidden = self._activated(convolve(self.conv1, x, relu=True))
+            owned = _gives_away(self.shortcut)
             if self.shortcut is not None:
                 x = self.shortcut(x)
-            return convolve(self.conv3, hidden, relu=True, residual=x)
+            return convolve(self.conv3, hidden, relu=True, residual=x, owned=owned)
 
     def _spatial(self, x: Tensor) -> Tensor:
         """Run the one layer that looks beyond a cell."""
@@ -225,6 +227,13 @@ class DeformBottleneckBlock(BottleneckBlock):
             return self.conv2(x, predicted)
         first, second, weights = predicted.chunk(3, dim=1)
         return self.conv2(x, torch.cat([first, second], dim=1), weights.sigmoid())
+
+
+def _gives_away(shortcut: nn.Module | None) -> bool:
+    """Tell whether nobody else holds what a shortcut returns."""
+    if type(shortcut) is not Conv2d:
+        return False
+    return not any(is_watched(module) for module in shortcut.modules())
 
 
 def _projection(in_channels: int, out_channels: int, stride: int, norm: Any) -> Conv2d | None:

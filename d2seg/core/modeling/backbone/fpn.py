@@ -193,7 +193,8 @@ def merge_top_down(
     results = [output_convs[0](merged)]
     for lateral, output in zip(lateral_convs[1:], output_convs[1:], strict=True):
         upsampled = F.interpolate(merged, scale_factor=2.0, mode="nearest")
-        merged = convolve(lateral, features.pop(), residual=upsampled)
+        merged = convolve(lateral, features.pop(), residual=upsampled, owned=True)
+        del upsampled
         if average:
             merged = merged / 2
         results.append(output(merged))
