@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_PIXELS_AT_ONCE = 2_000_000
+_PIXELS_AT_ONCE = 250_000
 """How many pixels are addressed at a time; bounds the memory of large regions."""
 
 _LEAST_CHANNELS = 16

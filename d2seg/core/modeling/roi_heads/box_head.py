@@ -3,17 +3,21 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 import torch.nn.functional as F
 from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
+from d2seg.core.layers.conv import is_fusing, is_watched
 from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.runtime.registry import Registry
 
 ROI_BOX_HEAD_REGISTRY = Registry("ROI_BOX_HEAD")
 """Classes called with ``(cfg, input_shape)`` that have an ``output_shape``."""
+
+_REGIONS_AT_ONCE = 256
 
 
 @ROI_BOX_HEAD_REGISTRY.register()
@@ -81,7 +85,10 @@ class FastRCNNConvFCHead(nn.Module):
             if name in self._conv_names:
                 x = layer(x)
             elif name in self._linear_names:
-                x = F.relu(layer(x.flatten(1)))
+                if torch.jit.is_scripting():
+                    x = F.relu(layer(x.flatten(1)))
+                else:
+                    x = F.relu(_flatten_and_run(layer, x))
         return x
 
     __jit_unused_properties__ = ("output_shape",)
@@ -90,6 +97,17 @@ class FastRCNNConvFCHead(nn.Module):
     def output_shape(self) -> ShapeSpec:
         """Shape of the features of one box."""
         return self._output_shape
+
+
+def _flatten_and_run(layer: nn.Module, x: Tensor) -> Tensor:
+    """Flatten regions (R, ...) and run a linear layer on them.
+
+    Channels-last regions are copied for that; in inference only some of them at a time.
+    """
+    if x.dim() == 2 or not is_fusing() or is_watched(layer):
+        out: Tensor = layer(x.flatten(1))
+        return out
+    return torch.cat([layer(part.flatten(1)) for part in x.split(_REGIONS_AT_ONCE)])
 
 
 def build_box_head(cfg: Any, input_shape: ShapeSpec) -> nn.Module:
