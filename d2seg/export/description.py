@@ -52,6 +52,10 @@ class ModelDescription:
             for a file that every runtime can load.
         num_parameters: Trained numbers in the model, whatever their storage; 0 if not known.
         checksum: Of the model's weights, see :func:`weights_checksum`; empty if not known.
+        interpolate: Whether images are resized before the file by plain interpolation, without
+            smoothing, to sizes that are rounded down.
+        whole_pixel_masks: Whether masks in boxes are pasted into whole pixels, see
+            :func:`d2seg.core.ops.masks.paste_masks_whole_pixels`.
     """
 
     format: str
@@ -75,6 +79,8 @@ class ModelDescription:
     optimized_for: str = ""
     num_parameters: int = 0
     checksum: str = ""
+    interpolate: bool = False
+    whole_pixel_masks: bool = False
 
     def to_json(self) -> str:
         """Return the description as indented JSON."""
@@ -149,6 +155,8 @@ def describe(
         optimized_for=optimized_for,
         num_parameters=sum(p.numel() for p in model.parameters()) if model else 0,
         checksum=weights_checksum(model) if model else "",
+        interpolate=not resize_inside and cfg.INPUT.get("RESIZE_TEST") == "interpolate",
+        whole_pixel_masks=cfg.MODEL.ROI_MASK_HEAD.get("WHOLE_PIXELS", False),
     )
 
 

@@ -1,6 +1,5 @@
 """An exported file, run in its own runtime; all that is known of it is its own description."""
 
-import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -58,7 +57,7 @@ class FileBackend:
         self.fit = fit
         self.limit_hw = limit_hw
         self.resizes_inside = description.resize_inside
-        self.interpolate = resizes_by_interpolation(description)
+        self.interpolate = description.interpolate
         self._schemas = {schema.name: schema for schema in description.outputs}
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
@@ -92,7 +91,8 @@ class FileBackend:
             mask_source=self._compress(masks, one.image_size) if pasted else None,
             mask_threshold=self.description.mask_threshold,
         )
-        return from_network(found, one.image_size, None if pasted else masks)
+        whole_pixels = self.description.whole_pixel_masks
+        return from_network(found, one.image_size, None if pasted else masks, whole_pixels)
 
     def _compress(self, masks: Tensor | None, size_hw: tuple[int, int]) -> ImageMasks | None:
         """Keep masks (N, H, W) or (N, 1, H, W), in the size of the input, as run lengths."""
@@ -175,16 +175,8 @@ def fit_outside(description: ModelDescription) -> Fit:
     """Return what resizes images for a file that takes any size; it may do so itself."""
     if description.resize_inside:
         return as_it_is
-    fit = fit_shortest_edge_below if resizes_by_interpolation(description) else fit_shortest_edge
+    fit = fit_shortest_edge_below if description.interpolate else fit_shortest_edge
     return fit(description.resize_short, description.resize_longest)
-
-
-def resizes_by_interpolation(description: ModelDescription) -> bool:
-    """Tell whether images are resized before the file by ``INPUT.RESIZE_TEST interpolate``."""
-    if description.resize_inside or description.resize_short <= 0:
-        return False
-    found = re.search(r"^\s*RESIZE_TEST: interpolate$", description.config, re.MULTILINE)
-    return found is not None
 
 
 def _load(load: Callable[[Path], RunFile], path: Path) -> RunFile:

@@ -4,7 +4,7 @@ Both kinds can be told to give pixels or run lengths, and both take an index lik
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from pycocotools import mask as coco_mask
 from torch import Tensor
 
+from d2seg.core.ops.masks import paste_masks_whole_pixels, whole_pixel_corners
 from d2seg.postprocess import paste_masks
 
 Index = Tensor | slice
@@ -58,11 +59,13 @@ class BoxMasks:
         probs: (N, h, w) float in [0, 1], such as (N, 28, 28).
         boxes: (N, 4) float, XYXY pixels of the image.
         size_hw: Height and width of the image.
+        whole_pixels: Whether they are pasted into whole pixels, as the first Detectron did.
     """
 
     probs: Tensor
     boxes: Tensor
     size_hw: tuple[int, int]
+    whole_pixels: bool = False
 
     def __len__(self) -> int:
         """Count the objects."""
@@ -70,18 +73,23 @@ class BoxMasks:
 
     def __getitem__(self, index: Index) -> "BoxMasks":
         """Keep some objects."""
-        return BoxMasks(self.probs[index], self.boxes[index], self.size_hw)
+        return replace(self, probs=self.probs[index], boxes=self.boxes[index])
 
     def paste(self, threshold: float) -> Tensor:
         """Resize each mask to its box, and place it in the image."""
-        return paste_masks(self.probs, self.boxes, self.size_hw, threshold)
+        paste = paste_masks_whole_pixels if self.whole_pixels else paste_masks
+        return paste(self.probs, self.boxes, self.size_hw, threshold)
 
     def windows(self, threshold: float) -> Iterator[Window]:
         """Yield the pixels of each box and one more on every side, less what is outside."""
-        corners = torch.cat([self.boxes[:, :2].floor() - 1, self.boxes[:, 2:].ceil() + 1], 1)
+        if self.whole_pixels:
+            corners = whole_pixel_corners(self.boxes, self.probs.shape[2])
+        else:
+            ends = [self.boxes[:, :2].floor() - 1, self.boxes[:, 2:].ceil() + 1]
+            corners = torch.cat(ends, 1).long()
         height, width = self.size_hw
         limits = torch.tensor([width, height, width, height])
-        for row, window in enumerate(corners.long().clamp(min=0).minimum(limits).tolist()):
+        for row, window in enumerate(corners.clamp(min=0).minimum(limits).tolist()):
             yield self._window(row, window, threshold)
 
     def rle(self, threshold: float) -> list[dict[str, Any]]:
@@ -92,12 +100,14 @@ class BoxMasks:
         left, top, right, bottom = window
         if right <= left or bottom <= top:
             return Window(torch.zeros(0, 0, dtype=torch.bool), (0, 0))
-        # In the window's own pixels the box is exact still: whole numbers are taken off.
-        box = self.boxes[row : row + 1] - torch.tensor([left, top, left, top])
-        size_hw = (bottom - top, right - left)
-        return Window(
-            paste_masks(self.probs[row : row + 1], box, size_hw, threshold)[0], (left, top)
-        )
+        probs, box = self.probs[row : row + 1], self.boxes[row : row + 1]
+        size_hw, origin_xy = (bottom - top, right - left), (left, top)
+        if self.whole_pixels:
+            pasted = paste_masks_whole_pixels(probs, box, size_hw, threshold, origin_xy)
+        else:
+            # In the window's own pixels the box is exact still: whole numbers are taken off.
+            pasted = paste_masks(probs, box - torch.tensor(origin_xy * 2), size_hw, threshold)
+        return Window(pasted[0], origin_xy)
 
 
 @dataclass(frozen=True, eq=False)

@@ -44,8 +44,7 @@ class ModelBackend:
         """See :class:`d2seg.predict.backend.Backend`."""
         options = getattr(self.model, "inference_options", None)  # detectron2's has none
         with torch.no_grad(), options.applied(self.device) if options else nullcontext():
-            whole_pixels = getattr(self.model, "whole_pixel_masks", False)
-            if type(self.model).__name__ == "GeneralizedRCNN" and not whole_pixels:
+            if type(self.model).__name__ == "GeneralizedRCNN":
                 return self._run_without_pasting(inputs)
             return self._run_any(inputs)
 
@@ -58,11 +57,13 @@ class ModelBackend:
         """Take the masks before they are pasted, as only this kind of model gives them."""
         batch = [{"image": one.tensor} for one in inputs]
         found = self.model.inference(batch, do_postprocess=False)
+        whole_pixels = getattr(self.model, "whole_pixel_masks", False)  # detectron2's has none
         return [
             from_network(
                 self._prediction(instances),
                 one.image_size,
                 on_cpu(instances.pred_masks) if instances.has("pred_masks") else None,
+                whole_pixels,
             )
             for instances, one in zip(found, inputs, strict=True)
         ]

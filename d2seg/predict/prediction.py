@@ -246,7 +246,10 @@ def concatenate(parts: Sequence[Prediction]) -> Prediction:
 
 
 def from_network(
-    found: Prediction, image_size: tuple[int, int], box_masks: Tensor | None = None
+    found: Prediction,
+    image_size: tuple[int, int],
+    box_masks: Tensor | None = None,
+    whole_pixels: bool = False,
 ) -> Prediction:
     """Bring what was found from the pixels of the network's input to those of the image.
 
@@ -256,11 +259,12 @@ def from_network(
         found: In pixels of the input; its ``image_size`` is that of the input. Not modified.
         image_size: Height and width of the image.
         box_masks: (N, 1, h, w) float, probabilities within the boxes.
+        whole_pixels: How they are pasted, see :class:`d2seg.predict.masks.BoxMasks`.
     """
     boxes = clip_boxes(rescale_boxes(found.boxes, found.image_size, image_size), image_size)
     masks = found.mask_source
     if box_masks is not None:
-        masks = BoxMasks(box_masks[:, 0], boxes, image_size)
+        masks = BoxMasks(box_masks[:, 0], boxes, image_size, whole_pixels)
     keypoints = found.keypoints
     if keypoints is not None:
         height, width = image_size

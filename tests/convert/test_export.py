@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from d2seg import Predictor
+from d2seg.export.batched.deployable import BatchedRCNN
 from d2seg.export.deployable import DeployableRCNN
 from d2seg.export.description import DESCRIPTION_NAME, describe
 from d2seg.export.torchscript import save_torchscript
@@ -45,8 +46,8 @@ def test_a_scripted_file_takes_torchvisions_place(kind: str, seed: int, tmp_path
         assert (detail[order][:, :, 2] - wanted).abs().max() < 2e-3 * wanted.abs().max()
 
 
-def test_the_predictor_of_a_file_resizes_as_the_config_says(tmp_path: Path) -> None:
-    detector = thin_detector("faster", 2)
+def test_the_predictor_of_a_file_resizes_and_pastes_as_the_config_says(tmp_path: Path) -> None:
+    detector = thin_detector("mask", 2)
     # Of proposals and detections that all round to 1, other operators keep others.
     detector.rpn.head.cls_logits.weight.data.mul_(0.2)
     detector.roi_heads.box_predictor.cls_score.weight.data.mul_(0.2)
@@ -59,3 +60,12 @@ def test_the_predictor_of_a_file_resizes_as_the_config_says(tmp_path: Path) -> N
     found = Predictor(file)(picture, channel_order="BGR")
     theirs = found_by_torchvision(detector, picture)
     assert not differences(theirs, found.boxes, found.scores, found.classes)
+    order = partners(theirs, found.boxes, found.classes)
+    assert share_of_other_pixels(found.masks()[order], theirs["masks"][:, 0] >= 0.5) < 1e-3
+
+
+def test_masks_of_the_image_are_refused_where_a_graph_pastes_otherwise(tmp_path: Path) -> None:
+    cfg = converted_config(thin_detector("mask", 2), tmp_path, QUICK)
+    model = DeployableRCNN(DefaultPredictor(cfg).model, full_masks=True)
+    with pytest.raises(ValueError, match="full_masks is not for this model .* whole pixels"):
+        BatchedRCNN(model)

@@ -57,12 +57,17 @@ def test_a_window_is_encoded_as_pycocotools_encodes_the_image(
     assert found == {"size": expected["size"], "counts": expected["counts"].decode()}
 
 
-def test_boxes_at_the_edges_of_an_image_have_the_same_run_lengths_as_pixels() -> None:
+@pytest.mark.parametrize("whole_pixels", [False, True])
+def test_boxes_at_the_edges_of_an_image_have_the_same_run_lengths_as_pixels(
+    whole_pixels: bool,
+) -> None:
     boxes = torch.rand(40, 4, generator=torch.Generator().manual_seed(1)) * 60 - 5
     boxes = torch.cat([boxes[:, :2].minimum(boxes[:, 2:]), boxes[:, :2].maximum(boxes[:, 2:])], 1)
     probs = torch.rand(40, 28, 28, generator=torch.Generator().manual_seed(2))
-    masks = BoxMasks(probs, boxes, SIZE_HW)
+    masks = BoxMasks(probs, boxes, SIZE_HW, whole_pixels)
     assert np.array_equal(decode(masks.rle(0.5)), masks.paste(0.5).numpy())
+    other = BoxMasks(probs, boxes, SIZE_HW, not whole_pixels)
+    assert not np.array_equal(decode(masks[:20].rle(0.5)), other[:20].paste(0.5).numpy())
 
 
 def test_an_index_keeps_the_boxes_of_its_masks() -> None:

@@ -107,8 +107,29 @@ def _untouched_zeros(shape: list[int], dtype: torch.dtype) -> Tensor:
     return torch.from_numpy(np.zeros(shape, dtype=kind))  # torch.zeros writes them
 
 
+def whole_pixel_corners(boxes: Tensor, side: int) -> Tensor:
+    """Tell which whole pixels masks with a ring of zeros cover.
+
+    Args:
+        boxes: (N, 4) float, XYXY absolute pixels.
+        side: Cells of a mask from side to side, without the ring.
+
+    Returns:
+        (N, 4) int64, the first column and row, and those behind the last.
+    """
+    center = (boxes[:, :2] + boxes[:, 2:]) * 0.5
+    half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * (float(side + 2) / side)
+    corners = torch.cat([center - half, center + half], 1).to(torch.int64)
+    # At least one pixel.
+    return torch.cat([corners[:, :2], corners[:, 2:].maximum(corners[:, :2]) + 1], 1)
+
+
 def paste_masks_whole_pixels(
-    masks: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float = 0.5
+    masks: Tensor,
+    boxes: Tensor,
+    size_hw: tuple[int, int],
+    threshold: float = 0.5,
+    origin_xy: tuple[int, int] = (0, 0),
 ) -> Tensor:
     """Resize region masks to whole pixels and place them, as the first Detectron did.
 
@@ -118,8 +139,9 @@ def paste_masks_whole_pixels(
     Args:
         masks: (N, S, S) float probabilities in [0, 1].
         boxes: (N, 4) float, XYXY absolute pixels; parts outside the image are cut off.
-        size_hw: Height and width of the image.
+        size_hw: Height and width of the image, or of a part of it.
         threshold: Pixels at or above it belong to the object; below zero keeps soft masks.
+        origin_xy: Column and row of the image where that part begins.
 
     Returns:
         (N, height, width) bool, or uint8 in [0, 255] for a threshold below zero.
@@ -127,15 +149,11 @@ def paste_masks_whole_pixels(
     height, width = size_hw
     dtype = torch.bool if threshold >= 0 else torch.uint8
     pasted = _zeros([masks.shape[0], height, width], dtype, masks.device)
-    side = masks.shape[2]
-    center = (boxes[:, :2] + boxes[:, 2:]) * 0.5
-    half = (boxes[:, 2:] - boxes[:, :2]) * 0.5 * (float(side + 2) / side)
-    corners: list[list[int]] = torch.cat([center - half, center + half], 1).to(torch.int64).tolist()
+    corners: list[list[int]] = whole_pixel_corners(boxes, masks.shape[2]).tolist()
     ringed = torch.constant_pad_nd(masks, [1, 1, 1, 1], 0.0)
     for index in range(len(corners)):
-        left, top = corners[index][0], corners[index][1]
-        # One more than the last pixel, and at least one pixel.
-        right, bottom = max(corners[index][2], left) + 1, max(corners[index][3], top) + 1
+        left, top = corners[index][0] - origin_xy[0], corners[index][1] - origin_xy[1]
+        right, bottom = corners[index][2] - origin_xy[0], corners[index][3] - origin_xy[1]
         x0, x1 = max(left, 0), min(right, width)
         y0, y1 = max(top, 0), min(bottom, height)
         if x1 <= x0 or y1 <= y0:

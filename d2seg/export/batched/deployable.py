@@ -119,6 +119,12 @@ def check_batched(model: DeployableRCNN) -> None:
             "A model with deformable convolutions (MODEL.RESNETS.DEFORM_ON_PER_STAGE) can become a "
             "file of format 'ptl', not 'onnx' or 'openvino'."
         )
+    if model.full_masks and model.whole_pixel_masks:
+        raise ValueError(
+            "full_masks is not for this model in a file of format 'onnx' or 'openvino': its masks "
+            "are pasted into whole pixels (MODEL.ROI_MASK_HEAD.WHOLE_PIXELS), which the file "
+            "cannot; leave full_masks out, and d2seg.Predictor pastes them."
+        )
     if model.resize is not None:
         raise ValueError(
             "resize_inside is for files of format 'ptl'; other files take resized images."

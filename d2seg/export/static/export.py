@@ -131,6 +131,7 @@ def describe_static(
         operators="executorch",
         resize_short=0,
         resize_longest=0,
+        interpolate=False,
         inputs=[image, placed],
         outputs=schemas,
     )
