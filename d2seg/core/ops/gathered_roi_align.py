@@ -38,6 +38,8 @@ def gathered_roi_align(
     spatial_scale: float,
     sampling_ratio: int,
     aligned: bool,
+    out: Tensor | None = None,
+    rows: Tensor | None = None,
 ) -> Tensor:
     """Compute :func:`d2seg.core.ops.roi_align.roi_align` of maps that `can_gather` accepts.
 
@@ -48,9 +50,11 @@ def gathered_roi_align(
         spatial_scale: Feature cells per input pixel.
         sampling_ratio: Samples per cell and axis; 0 adapts to the length.
         aligned: Shift by half a cell.
+        out: (N, P, Q, C) of the type of ``features``, into which regions are written.
+        rows: (R,) int64, where in ``out`` each region belongs.
 
     Returns:
-        (R, C, P, Q), channels last.
+        (R, C, P, Q), channels last; or all of ``out`` in that order of axes.
     """
     height, width = features.shape[2:]
     corners = rois[:, 1:] * spatial_scale - (0.5 if aligned else 0.0)
@@ -62,7 +66,7 @@ def gathered_roi_align(
         counts = (lengths / lengths.new_tensor([output_hw[1], output_hw[0]])).ceil().clamp(min=0)
     table = features.permute(0, 2, 3, 1).reshape(-1, features.shape[1])  # a view
     first = rois[:, 0].to(torch.int64) * (height * width)
-    pooled = table.new_empty(len(rois), *output_hw, table.shape[1])
+    pooled = table.new_empty(len(rois), *output_hw, table.shape[1]) if out is None else out
     for members in _chunks(counts, output_hw):
         x_index, x_weight = _axis(
             corners[members, 0], lengths[members, 0], counts[members, 0], width, output_hw[1]
@@ -70,8 +74,8 @@ def gathered_roi_align(
         y_index, y_weight = _axis(
             corners[members, 1], lengths[members, 1], counts[members, 1], height, output_hw[0]
         )
-        rows = first[members, None, None] + y_index * width  # (R, P, T)
-        index = rows[:, :, None, :, None] + x_index[:, None, :, None, :]  # (R, P, Q, T, T)
+        lines = first[members, None, None] + y_index * width  # (R, P, T)
+        index = lines[:, :, None, :, None] + x_index[:, None, :, None, :]  # (R, P, Q, T, T)
         weight = y_weight[:, :, None, :, None] * x_weight[:, None, :, None, :]
         per_cell = index.shape[3] * index.shape[4]
         cells = F.embedding_bag(
@@ -80,7 +84,8 @@ def gathered_roi_align(
             mode="sum",
             per_sample_weights=weight.reshape(-1, per_cell).to(table.dtype),
         )
-        pooled[members] = cells.view(len(members), *output_hw, -1)
+        places = members if rows is None else rows[members]
+        pooled[places] = cells.view(len(members), *output_hw, -1)
     return pooled.permute(0, 3, 1, 2)
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.boxes import box_area
-from d2seg.core.ops.gathered_roi_align import can_gather
+from d2seg.core.ops.gathered_roi_align import can_gather, gathered_roi_align
 from d2seg.core.ops.roi_align import roi_align
 
 
@@ -112,10 +112,11 @@ def _pool_in_place(
 ) -> Tensor:
     """Pool level by level, each region right to where it belongs; the result is channels last."""
     channels = features[0].shape[1]
-    pooled = features[0].new_empty([len(rois), *output_hw, channels]).permute(0, 3, 1, 2)
+    pooled = features[0].new_empty([len(rois), *output_hw, channels])
     for level, feature in enumerate(features):
         index = torch.nonzero(levels == level)[:, 0]
-        pooled[index] = roi_align(
-            feature, rois[index], output_hw, scales[level], sampling_ratio, aligned
+        of_level = rois[index].float()
+        gathered_roi_align(
+            feature, of_level, output_hw, scales[level], sampling_ratio, aligned, pooled, index
         )
-    return pooled
+    return pooled.permute(0, 3, 1, 2)
