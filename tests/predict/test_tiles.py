@@ -24,14 +24,19 @@ NUCLEI = ROOT / "tests" / "data" / "nuclei" / "images"
 
 
 def ellipses(seed: int, size_hw: tuple[int, int], number: int) -> np.ndarray:
-    """Paint (H, W, 3) uint8; object k has the grey value k + 1, later ones cover earlier ones."""
+    """Paint (H, W, 3) uint8; object k has the grey value k + 1.
+
+    None covers another: two tiles could see parts of it that do not touch, which nothing joins.
+    """
     generator = np.random.default_rng(seed)
     rows, columns = np.mgrid[: size_hw[0], : size_hw[1]]
     painted = np.zeros(size_hw, np.uint8)
     for value in range(1, number + 1):
         y, x = generator.uniform(0, size_hw)
         radius_y, radius_x = generator.uniform(3, 30, 2)
-        painted[((rows - y) / radius_y) ** 2 + ((columns - x) / radius_x) ** 2 < 1] = value
+        inside = ((rows - y) / radius_y) ** 2 + ((columns - x) / radius_x) ** 2 < 1
+        if not painted[inside].any():
+            painted[inside] = value
     return np.repeat(painted[:, :, None], 3, axis=2)
 
 
