@@ -21,6 +21,7 @@ __all__ = [
     "compare_detections",
     "compare_file",
     "detect_eagerly",
+    "require_passed",
 ]
 
 FULL = TOLERANCES["fp32"]
@@ -118,6 +119,17 @@ class ParityError(ValueError):
             f"{len(report.images)} images, so it was not kept."
         )
         self.report = report
+
+
+def require_passed(report: ParityReport) -> ParityReport:
+    """Return a report that passed.
+
+    Raises:
+        ParityError: It did not.
+    """
+    if not report.passed:
+        raise ParityError(report)
+    return report
 
 
 def compare_file(

@@ -1,6 +1,6 @@
 """How far a file may be from the model it came from, by how its weights are stored."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -84,3 +84,7 @@ TOLERANCES = {
     ),
 }
 """The tolerances by the way weights are stored, see :data:`d2seg.export.weights.WEIGHTS`."""
+
+INT8_ARITHMETIC = replace(TOLERANCES["int8"], mask=0.7, high_score=0.99)
+"""Of files that round activations too, not weights alone: single pixels at the edge of a mask
+differ by more, and now and then NMS keeps the other one of two very good boxes."""

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from d2seg.export.parity import ParityError, ParityReport
+from d2seg.export.parity import ParityReport, require_passed
 from d2seg.export.tolerances import TOLERANCES
 from d2seg.export.torchscript import RunFile
 
@@ -48,16 +48,10 @@ def verify_file(
         ValueError: The file gives other numbers than the module it was written from.
     """
     if weights != "fp32":
-        _require_passed(compare(run=deployable, tolerances=TOLERANCES["fp32"]))
+        require_passed(compare(run=deployable, tolerances=TOLERANCES["fp32"]))
         for image in inputs:
             _require_same(stored, run, image)
-    return _require_passed(compare(run=run, tolerances=TOLERANCES[weights]))
-
-
-def _require_passed(report: ParityReport) -> ParityReport:
-    if not report.passed:
-        raise ParityError(report)
-    return report
+    return require_passed(compare(run=run, tolerances=TOLERANCES[weights]))
 
 
 def _require_same(stored: RunFile, run: RunFile, image: Tensor) -> None:

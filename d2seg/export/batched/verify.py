@@ -7,7 +7,7 @@ from torch import Tensor
 
 from d2seg.export.batched.runner import FileRunner
 from d2seg.export.eager import Detections, detect_batch_eagerly
-from d2seg.export.parity import ImageParity, ParityError, ParityReport, compare_detections
+from d2seg.export.parity import ImageParity, ParityReport, compare_detections, require_passed
 from d2seg.export.tolerances import TOLERANCES, Tolerances
 
 
@@ -37,10 +37,7 @@ def verify_runner(
     if run.takes_batches:
         batches += [list(images[:2]), [images[2], images[-1], images[0]]]
     rows = [row for batch in batches for row in compare_batch(model, run, batch, flip, tolerances)]
-    report = ParityReport(rows)
-    if not report.passed:
-        raise ParityError(report)
-    return report
+    return require_passed(ParityReport(rows))
 
 
 def compare_batch(

@@ -2,7 +2,6 @@
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,7 @@ from d2seg.export.openvino.file import (
 )
 from d2seg.export.openvino.quantise import quantise
 from d2seg.export.parity import ParityReport
-from d2seg.export.tolerances import TOLERANCES
-
-INT8 = replace(TOLERANCES["int8"], mask=0.7, high_score=0.99)
-"""Activations are rounded too, not weights alone; see :mod:`d2seg.export.static.export`."""
+from d2seg.export.tolerances import INT8_ARITHMETIC, TOLERANCES
 
 
 def export_openvino(
@@ -70,7 +66,8 @@ def export_openvino(
     if description.weights == "int8":
         samples = [image.flip(0) if flip else image for image in calibration]
         converted = quantise(converted, [file_inputs(description, [one]) for one in samples])
-    tolerances = INT8 if description.weights == "int8" else TOLERANCES[description.weights]
+    rounded = description.weights == "int8"
+    tolerances = INT8_ARITHMETIC if rounded else TOLERANCES[description.weights]
     with openvino_files(path) as (graph, weights):
         save_openvino(converted, description, graph, weights)
         run = load_openvino(graph, weights=weights)

@@ -14,7 +14,7 @@ from d2seg.core.runtime.files import replace_when_complete
 from d2seg.export.deployable import DeployableRCNN, needs_flip
 from d2seg.export.description import ModelDescription
 from d2seg.export.executorch import load_pte, require_executorch, save_pte
-from d2seg.export.parity import ParityError, ParityReport, compare_file
+from d2seg.export.parity import ParityReport, compare_file, require_passed
 from d2seg.export.schema import TensorSchema
 from d2seg.export.static.canvas import OnCanvas, default_canvas, fit_canvas
 from d2seg.export.static.deployable import StaticRCNN
@@ -22,11 +22,7 @@ from d2seg.export.static.letterbox import place_on_canvas
 from d2seg.export.static.quantise import quantise
 from d2seg.export.static.runner import Letterboxed
 from d2seg.export.static.settling import steps_taken
-from d2seg.export.tolerances import TOLERANCES
-
-INT8 = replace(TOLERANCES["int8"], mask=0.7, high_score=0.99)
-"""Activations are rounded too, not weights alone: single pixels at the edge of a mask differ by
-more, and now and then NMS keeps the other one of two very good boxes."""
+from d2seg.export.tolerances import INT8_ARITHMETIC, TOLERANCES
 
 logger = logging.getLogger(__name__)
 
@@ -86,19 +82,8 @@ def export_pte(
         stored = quantise(static, _file_inputs(fitted, size_hw, flip))
     with replace_when_complete(path) as temporary:
         save_pte(stored, inputs[0], temporary, description)
-        tolerances = TOLERANCES["fp32"] if stored is static else INT8
+        tolerances = TOLERANCES["fp32"] if stored is static else INT8_ARITHMETIC
         return require_passed(compare(run=load_pte(temporary), tolerances=tolerances))
-
-
-def require_passed(report: ParityReport) -> ParityReport:
-    """Return a report that passed.
-
-    Raises:
-        ParityError: It did not.
-    """
-    if not report.passed:
-        raise ParityError(report)
-    return report
 
 
 def describe_static(
