@@ -140,8 +140,8 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
     @torch.jit.unused
     def layers_of_classes(self, x: Tensor, instances: list[Instances]) -> Tensor:
         """Compute the logits of each region's own class alone, some regions at a time."""
-        own_layers = type(self).layers is MaskRCNNConvUpsampleHead.layers
-        if not is_fusing() or not own_layers or is_watched(self.predictor):
+        replaced = getattr(self.layers, "__func__", None) is not MaskRCNNConvUpsampleHead.layers
+        if replaced or not is_fusing() or is_watched(self.predictor):
             return self.layers(x)
         classes = torch.cat([one.pred_classes for one in instances])
         if self.predictor.out_channels == 1:
