@@ -81,14 +81,27 @@ class TrainerBase:
                     self.after_step()
                 # Hooks after the training can tell that it came to its end.
                 self.iter = max(max_iter, start_iter)
-            except (OSError, ValueError, FloatingPointError) as error:  # they say what is wrong
-                logger.error("Training stopped at iteration %d: %s", self.iter, error)
+            except Exception as error:
+                self._tell(error)
+                self._after_failure()
                 raise
-            except Exception:
-                logger.exception("Training stopped at iteration %d.", self.iter)
-                raise
-            finally:
+            except BaseException:  # stopped on purpose
                 self.after_train()
+                raise
+            self.after_train()
+
+    def _tell(self, error: Exception) -> None:
+        if isinstance(error, OSError | ValueError | FloatingPointError):  # they say what is wrong
+            logger.error("Training stopped at iteration %d: %s", self.iter, error)
+        else:
+            logger.exception("Training stopped at iteration %d.", self.iter)
+
+    def _after_failure(self) -> None:
+        """Do what comes at the end; of two errors, people need the first."""
+        try:
+            self.after_train()
+        except OSError as error:  # a full disk takes the last metrics no more than a checkpoint
+            logger.error("Then this went wrong as well: %s", error)
 
     def before_train(self) -> None:
         """Run all hooks before the first step."""

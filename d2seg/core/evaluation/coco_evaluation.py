@@ -1,5 +1,6 @@
 """COCO's average precision of boxes, masks and keypoints, and average recall of proposals."""
 
+import io
 import itertools
 import logging
 import os
@@ -165,7 +166,9 @@ class COCOEvaluator(DatasetEvaluator):
         if self._output_dir is not None:
             target = os.path.join(self._output_dir, "instances_predictions.pth")
             with replace_when_complete(target) as path:
-                torch.save(predictions, path)
+                # By way of memory: of a full disk torch itself tells in no words for people.
+                torch.save(predictions, buffer := io.BytesIO())
+                path.write_bytes(buffer.getbuffer())
         self._results = OrderedDict()
         if any("proposals" in prediction for prediction in predictions):
             self._eval_box_proposals([p for p in predictions if "proposals" in p])

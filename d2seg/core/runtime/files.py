@@ -1,5 +1,6 @@
 """Paths, addresses and writing files so that a killed run leaves no half of one."""
 
+import errno
 import json
 import os
 import re
@@ -26,6 +27,8 @@ def find_config_folder(package: Path) -> Path:
 
 _TEMPORARY = re.compile(r"\.(?P<stem>.+)-[a-z0-9_]{8}(?P<suffix>\.[^.]+)?")
 """The names that `replace_when_complete` gives to files that are not complete."""
+
+_DISK_TROUBLES = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
 
 _PACKAGE = Path(__file__).resolve().parents[2]
 
@@ -97,8 +100,17 @@ def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
             temporary.chmod(0o666 & ~_umask())
             _flush(temporary)
         temporary.replace(target)
+    except OSError as error:
+        name_file(error, target)
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def name_file(error: OSError, path: str | os.PathLike[str]) -> None:
+    """Let an error of a disk, which does not say what was being written, name the file."""
+    if error.errno in _DISK_TROUBLES and error.filename is None:
+        error.filename = os.fspath(path)
 
 
 def remove_unfinished(folder: str | os.PathLike[str], pattern: str) -> list[Path]:

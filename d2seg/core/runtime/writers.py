@@ -13,7 +13,7 @@ from typing import IO, Any
 import torch
 
 from d2seg.core.runtime.events import EventStorage, get_event_storage, has_event_storage
-from d2seg.core.runtime.files import PathManager
+from d2seg.core.runtime.files import PathManager, name_file
 
 
 class EventWriter:
@@ -53,11 +53,21 @@ class JSONWriter(EventWriter):
                 lines[iteration][name] = value if math.isfinite(value) else None
         if not lines:
             return
+        text = "".join(
+            json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n"
+            for iteration, scalars in sorted(lines.items())
+        )
+        try:
+            self._append(text)
+        except OSError as error:
+            name_file(error, self._path)
+            raise
+        self._last_write = max(lines)
+
+    def _append(self, text: str) -> None:
         if self._file is None:
             self._file = PathManager.open(self._path, "a")
-        for iteration, scalars in sorted(lines.items()):
-            self._file.write(json.dumps({"iteration": iteration, **scalars}, sort_keys=True) + "\n")
-        self._last_write = max(lines)
+        self._file.write(text)
         self._file.flush()
 
     def close(self) -> None:

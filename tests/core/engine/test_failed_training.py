@@ -39,6 +39,26 @@ def test_only_a_complete_training_is_evaluated_at_its_end(
     assert best.best_metric == (7.0 if is_complete else None)
 
 
+def test_of_two_failures_the_first_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    last = mock.Mock(spec=hooks.HookBase, after_train=mock.Mock(side_effect=OSError("disk full")))
+    loop = FailsAt(2)
+    loop.register_hooks([last])
+    with pytest.raises(FloatingPointError, match="not a number"):
+        loop.train(0, 5)
+    assert [record.message for record in caplog.records if record.levelname == "ERROR"] == [
+        "Training stopped at iteration 2: not a number",
+        "Then this went wrong as well: disk full",
+    ]
+
+
+def test_a_complete_training_fails_with_what_comes_after_it() -> None:
+    last = mock.Mock(spec=hooks.HookBase, after_train=mock.Mock(side_effect=OSError("disk full")))
+    loop = FailsAt(9)
+    loop.register_hooks([last])
+    with pytest.raises(OSError, match="disk full"):
+        loop.train(0, 5)
+
+
 @pytest.mark.parametrize("period", [0, -1])
 def test_without_a_period_only_the_end_is_saved(period: int) -> None:
     saver = mock.Mock()

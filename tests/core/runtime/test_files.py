@@ -1,5 +1,6 @@
 """Writing whole files or none, and the project's own path prefixes."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -29,6 +30,20 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> N
         raise RuntimeError
     assert target.read_text() == "earlier"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
+    target = tmp_path / "out.txt"
+    with pytest.raises(OSError, match=r"No space left.*out\.txt"), replace_when_complete(target):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert not list(tmp_path.iterdir())
+
+
+def test_errors_that_are_not_of_the_disk_stay_as_they_are(tmp_path: Path) -> None:
+    target = tmp_path / "out.txt"
+    with pytest.raises(ConnectionResetError) as caught, replace_when_complete(target):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+    assert caught.value.filename is None
 
 
 def test_files_are_as_readable_as_any_other(tmp_path: Path) -> None:

@@ -58,6 +58,15 @@ def test_a_second_training_appends_and_a_closed_writer_opens_again(tmp_path: Pat
     ]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is closed full
+def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
+    writer = JSONWriter("/dev/full")
+    with EventStorage(0) as storage, pytest.raises(OSError, match=r"No space left.*/dev/full"):
+        storage.put_scalar("loss", 1.0)
+        writer.write()
+
+
 def test_numbers_that_are_not_finite_are_null_in_json(tmp_path: Path) -> None:
     def refuse(constant: str) -> float:
         raise ValueError(f"{constant} is not JSON")
