@@ -63,6 +63,7 @@ def test_the_demo_model_in_int8_is_verified_in_executorch(
     assert report.passed
     assert sum(image.num_eager for image in report.images) > 100
     path = tmp_path / "mobile.pte"
-    assert read_description(path).weights == "int8"
-    assert path.stat().st_size < 0.5 * Path(cfg.MODEL.WEIGHTS).stat().st_size
+    description = read_description(path)
+    assert description.weights == "int8"
+    assert path.stat().st_size < 2 * description.num_parameters  # with float32 it is four times
     record_property("int8", f"{path.stat().st_size / 1e6:.1f} MB\n{report.table()}")
