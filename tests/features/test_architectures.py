@@ -115,6 +115,14 @@ def test_every_stage_is_as_declared(family: str, images: list[Tensor]) -> None:
                 assert len(tensor) == len(features["proposals.boxes"]) > 0, name
 
 
+def assert_alike(features: Tensor, field: Tensor) -> None:
+    """Compare with the model's, which computes the masks of the objects' classes alone.
+
+    The features hold those of all classes, whose sums are rounded in another order.
+    """
+    torch.testing.assert_close(features, field, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("family", STAGES)
 def test_objects_are_those_of_the_model(family: str, images: list[Tensor]) -> None:
     model = thin_architecture(family)
@@ -130,7 +138,7 @@ def test_objects_are_those_of_the_model(family: str, images: list[Tensor]) -> No
         assert torch.equal(features["instances.classes"], instances.pred_classes)
         for name, field in {"mask_head": "pred_masks", "keypoint_head": "pred_keypoints"}.items():
             if name in features:
-                assert torch.equal(features[name], instances.get(field))
+                assert_alike(features[name], instances.get(field))
 
 
 @pytest.mark.parametrize("family", [*WITH_BOX_HEAD, "retinanet"])
@@ -287,7 +295,7 @@ def test_masks_of_given_boxes_are_of_the_given_classes(images: list[Tensor]) -> 
     with torch.no_grad():
         expected = model.inference(inputs, wanted, do_postprocess=False)
     for features, instances in zip(extracted, expected, strict=True):
-        assert torch.equal(features["mask_head"], instances.pred_masks)
+        assert_alike(features["mask_head"], instances.pred_masks)
         assert torch.equal(features["keypoint_head"], instances.pred_keypoints)
         assert "instances.scores" not in features
 
