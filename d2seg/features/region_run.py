@@ -211,7 +211,7 @@ class RegionRun(ImageRun):
         with (
             _only(self.heads, kind),
             capture(self.model, watched, copy=False) as seen,
-            _recorded(head, "layers") as outputs,
+            _recorded(head, "layers" if self.wants(logits) else None) as outputs,
         ):
             results: list[Instances] = self.run_part(
                 kind, lambda: self.heads.forward_with_given_boxes(self.maps, given)
@@ -244,11 +244,11 @@ def _only(heads: Any, kind: str | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def _recorded(module: Any, method: str) -> Iterator[list[Any]]:
-    """Keep what a method returns while the block runs."""
+def _recorded(module: Any, method: str | None) -> Iterator[list[Any]]:
+    """Keep what a method, if any, returns while the block runs."""
     results: list[Any] = []
-    original = getattr(module, method, None)
-    if original is None:
+    original = getattr(module, method or "", None)
+    if method is None or original is None:
         yield results
         return
 
