@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 
 from d2seg.config import add_d2seg_config, load_config
+from d2seg.core import config as core_config
+from d2seg.core.config.errors import leaf_keys
 from d2seg.framework import get_cfg
 
 NAME = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x.yaml"
@@ -66,3 +68,24 @@ def test_keys_that_detectron2_does_not_know_are_refused_for_it(
     message = r"MODEL.RPN.RANK_BY is 'probability', which detectron2 does not know; set D2SEG_FRAM"
     with pytest.raises(ValueError, match=message):
         load_config(NAME, ["MODEL.RPN.RANK_BY", "probability"])
+
+
+def test_plain_config_says_how_to_get_each_key_of_the_plugin() -> None:
+    plain, full = core_config.get_cfg(), core_config.get_cfg()
+    add_d2seg_config(full)
+    added = set(leaf_keys(full)) - set(leaf_keys(plain))
+    for key in added:
+        with pytest.raises(KeyError, match=rf"'{key}' is one of d2seg's .*add_d2seg_config"):
+            plain.merge_from_list([key, "1"])
+    with pytest.raises(KeyError, match=r"did you mean 'TRAIN.PATIENCE'"):
+        full.merge_from_list(["TRAIN.PATIENC", "1"])
+
+
+def test_plain_config_says_what_a_file_of_a_training_needs(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(load_config(NAME).dump())
+    cfg = core_config.get_cfg()
+    with pytest.raises(KeyError, match=r"config.yaml' is one of d2seg's .*add_d2seg_config"):
+        cfg.merge_from_file(str(path))
+    add_d2seg_config(cfg)
+    cfg.merge_from_file(str(path))

@@ -4,6 +4,16 @@ import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+PLUGIN_KEYS = (
+    *("DATALOADER.RANDOM_SUBSET_RATIO", "DATASETS.REGISTER", "EXPORT", "FEATURES"),
+    *("INPUT.COPY_PASTE", "INPUT.LSJ", "INPUT.RESIZE_TEST", "MODEL.INFERENCE"),
+    *("MODEL.ANCHOR_GENERATOR.MEASURED_STRIDES", "MODEL.ANCHOR_GENERATOR.WHOLE_PIXELS"),
+    *("MODEL.PROPOSAL_GENERATOR.MIN_SIDE", "MODEL.RESNETS.NORM_EPS", "MODEL.RPN.RANK_BY"),
+    *("MODEL.ROI_HEADS.LEVEL_MARGIN", "MODEL.ROI_HEADS.MIN_SIDE_TEST"),
+    *("MODEL.ROI_KEYPOINT_HEAD.SCORE", "MODEL.ROI_MASK_HEAD.WHOLE_PIXELS", "TRAIN"),
+)
+"""Keys and sections that `d2seg.add_d2seg_config` adds to detectron2's."""
+
 
 def leaf_keys(tree: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Yield the full dotted name of every value in nested sections."""
@@ -32,6 +42,11 @@ def nearest_key(wrong: str, known: Iterable[str]) -> str:
 def unknown_key_error(wrong: str, cfg: Mapping[str, Any], source: str) -> KeyError:
     """Return the error for a key that ``cfg`` does not have."""
     known = list(leaf_keys(cfg))
+    if _is_plugin_key(wrong) and not any(map(_is_plugin_key, known)):
+        return KeyError(
+            f"Config key '{wrong}'{source} is one of d2seg's own, which this config does not have "
+            "yet: call d2seg.add_d2seg_config(cfg) first, or use d2seg.load_config."
+        )
     hint = f"; did you mean '{nearest_key(wrong, known)}'?" if known else "."
     return KeyError(f"Config key '{wrong}'{source} does not exist{hint}")
 
@@ -56,6 +71,10 @@ def same_kind(expected: Any, found: Any) -> bool:
     kinds = {type(expected), type(found)}
     plain = kinds <= {tuple, list, str, int, float, bool, type(None)}
     return plain and (len(kinds) == 1 or type(None) in kinds or kinds == {tuple, list})
+
+
+def _is_plugin_key(name: str) -> bool:
+    return any(name == key or name.startswith(f"{key}.") for key in PLUGIN_KEYS)
 
 
 def _ratio(first: str, second: str) -> float:
