@@ -26,6 +26,13 @@ ENTRY_KEYS = {
 
 _OPTIONAL_KEYS = {"coco": ("type", "keypoint_flip_map")}
 
+CLASS_SECTIONS = {
+    "GeneralizedRCNN": "ROI_HEADS",
+    "PanopticFPN": "ROI_HEADS",
+    "RetinaNet": "RETINANET",
+}
+"""For each architecture the section of ``MODEL`` whose NUM_CLASSES is that of what it is tested on."""
+
 logger = logging.getLogger(__name__)
 
 

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from d2seg.check_data.findings import Expectations
+from d2seg.datasets import CLASS_SECTIONS
 from d2seg.framework import CfgNode, DatasetCatalog, MetadataCatalog
 
 UNKNOWN_NUMBER = -1
@@ -17,13 +18,14 @@ class DatasetFiles(NamedTuple):
     image_root: str
 
 
-def expectations(cfg: CfgNode, is_trained: bool = True) -> Expectations:
+def expectations(cfg: CfgNode, is_trained: bool = True, is_tested: bool = False) -> Expectations:
     """Return what a config's model asks of its data.
 
     Args:
         cfg: The config.
         is_trained: Whether the model is trained on the data; else it is only evaluated, for which
             masks may have any form.
+        is_tested: Whether it is evaluated on the data.
     """
     model = cfg.MODEL
     mask_format = cfg.INPUT.MASK_FORMAT if is_trained else "bitmask"
@@ -36,6 +38,7 @@ def expectations(cfg: CfgNode, is_trained: bool = True) -> Expectations:
         num_classes=None if number == UNKNOWN_NUMBER else number,
         mask_format=mask_format if model.MASK_ON else "none",
         num_keypoints=model.ROI_KEYPOINT_HEAD.NUM_KEYPOINTS if model.KEYPOINT_ON else None,
+        is_tested=is_tested and model.META_ARCHITECTURE in CLASS_SECTIONS,
     )
 
 
@@ -54,10 +57,7 @@ def datasets_of(cfg: CfgNode) -> list[DatasetFiles]:
 
 def _files_of(name: str) -> DatasetFiles:
     if name not in DatasetCatalog.list():
-        raise KeyError(
-            f"Data set '{name}' of the config is not registered; registered are "
-            f"{', '.join(DatasetCatalog.list()) or 'none'}. Give --json and --images instead."
-        )
+        DatasetCatalog.get(name)  # raises, and says which names there are
     metadata = MetadataCatalog.get(name)
     files = (metadata.get("json_file", None), metadata.get("image_root", None))
     if None in files:

@@ -40,11 +40,13 @@ class Expectations(NamedTuple):
         num_classes: How many categories there should be.
         mask_format: ``polygon`` or ``bitmask`` if masks are trained, ``none`` if they are not.
         num_keypoints: How many keypoints each object should have, if keypoints are trained.
+        is_tested: Whether the model is evaluated on it, which fewer categories stop as well.
     """
 
     num_classes: int | None = None
     mask_format: str | None = None
     num_keypoints: int | None = None
+    is_tested: bool = False
 
 
 class Kind(NamedTuple):

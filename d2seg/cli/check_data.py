@@ -77,7 +77,9 @@ def run(args: argparse.Namespace) -> int:
         from d2seg.report.data_page import write_data_page
 
         page = write_data_page(args.output, reports, between, args.max_pictures)
-        print(f"{page}: pictures of the worst images; findings.json beside it lists everything")
+        shown = any(report.data and report.data.images for report in reports)
+        what = "pictures of the worst images" if shown and args.max_pictures else "what was found"
+        print(f"{page}: {what}; findings.json beside it lists everything")
     if args.fix:
         reports = [_fix(args.fix, reports[0])]
     passed = all(report.passed for report in reports)
@@ -169,7 +171,7 @@ def _check_config(args: argparse.Namespace) -> tuple[list["Report"], list["Findi
         )
     reports = []
     for name, json_file, image_root in datasets:
-        expected = expectations(cfg, is_trained=name in cfg.DATASETS.TRAIN)
+        expected = expectations(cfg, name in cfg.DATASETS.TRAIN, name in cfg.DATASETS.TEST)
         reports.append(check_dataset(json_file, image_root, expected, args.decode, name, track))
     return reports, compare_datasets(reports, cfg.DATASETS.TRAIN, cfg.DATASETS.TEST, track)
 

@@ -13,7 +13,7 @@ from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
 from d2seg.core.runtime.files import replace_when_complete
-from d2seg.datasets import register_datasets
+from d2seg.datasets import CLASS_SECTIONS, register_datasets
 from d2seg.framework import (
     CfgNode,
     DatasetFromList,
@@ -367,8 +367,7 @@ def check_training_keys(cfg: CfgNode) -> None:
 
 
 def _check_class_count(cfg: CfgNode, name: str) -> None:
-    parts = {"GeneralizedRCNN": "ROI_HEADS", "PanopticFPN": "ROI_HEADS", "RetinaNet": "RETINANET"}
-    part = parts.get(cfg.MODEL.META_ARCHITECTURE)
+    part = CLASS_SECTIONS.get(cfg.MODEL.META_ARCHITECTURE)
     known = MetadataCatalog.get(name).get("thing_classes", None)
     if part is None or known is None:
         return

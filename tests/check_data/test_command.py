@@ -175,6 +175,19 @@ def test_a_config_names_its_data_sets(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("unregister")
+@pytest.mark.parametrize(("tested", "severity"), [("()", "warning"), ("('train_few',)", "error")])
+def test_too_few_categories_stop_an_evaluation_only(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], tested: str, severity: str
+) -> None:
+    config = write_config(tmp_path, train_few=make_folder(tmp_path, "one"))
+    overrides = ["MODEL.ROI_HEADS.NUM_CLASSES", "4", "DATASETS.TEST", tested]
+    code = cli.main(["check-data", "--config-file", config, *overrides])
+    assert code == (severity == "error")
+    printed = capsys.readouterr().out
+    assert f"{severity}: categories and NUM_CLASSES: 1. The file has 2 categories" in printed
+
+
+@pytest.mark.usefixtures("unregister")
 def test_data_sets_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train, test = make_folder(tmp_path, "one"), make_folder(tmp_path, "two")
     with (test.images / "c.png").open("ab") as file:
@@ -215,7 +228,7 @@ def test_rle_is_an_error_only_where_polygons_are_trained(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [
-        (["DATASETS.TRAIN", "('mine',)"], "Data set 'mine' of the config is not registered"),
+        (["DATASETS.TRAIN", "('mine',)"], "There is no data set 'mine'"),
         (["DATASETS.TRAIN", "()", "DATASETS.TEST", "()"], "name no data set; set one of them."),
     ],
 )
@@ -263,6 +276,16 @@ def test_data_in_another_format_is_left_out(capsys: pytest.CaptureFixture[str]) 
 )
 def test_what_a_model_asks_for(config: str, overrides: list[str], expected: Expectations) -> None:
     assert expectations(load_config(config, overrides)) == expected
+
+
+def test_a_page_without_pictures_is_not_said_to_have_any(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broken, output = tmp_path / "broken.json", tmp_path / "report"
+    broken.write_text("{")
+    files = ["--json", str(broken), "--images", str(tmp_path)]
+    assert cli.main(["check-data", *files, "--output", str(output)]) == 1
+    assert f"{output / 'index.html'}: what was found; " in capsys.readouterr().out
 
 
 def test_help_needs_no_torch(run_python: RunPython) -> None:

@@ -85,7 +85,7 @@ def check_number_of_categories(data: Dataset, expected: Expectations) -> Iterato
         yield Finding("error", "categories and NUM_CLASSES", sentence)
     elif wanted is not None and number != wanted:
         yield Finding(
-            "error" if number > wanted else "warning",
+            "error" if number > wanted or expected.is_tested else "warning",
             "categories and NUM_CLASSES",
             f"The file has {counted(number, 'category', 'categories')}, the model NUM_CLASSES "
             f"{wanted}; set NUM_CLASSES to {number}, or to -1 to take it from the file.",
