@@ -56,8 +56,8 @@ def read_checkpoint(path: str) -> dict[str, Any]:
         names get ``__author__`` "Caffe2" and ``matching_heuristics`` True.
 
     Raises:
-        ValueError: The file is truncated, of another kind, asks for more than data, or promises
-            more than it holds.
+        ValueError: The file is truncated, of another kind, asks for more than data, promises
+            more than it holds, or fails while it runs.
     """
     readers = {".pkl": _read_pickle, ".safetensors": _read_safetensors}
     checkpoint = readers.get(Path(path).suffix, _read_torch)(path)
@@ -99,11 +99,22 @@ def _read_torch(path: str) -> dict[str, Any]:
     except RefusedError as error:
         if not is_unsafe_allowed():
             raise _unreadable(path, error) from error
-        warn_of_code(path, error.name)
-        loaded = torch.load(path, map_location="cpu", weights_only=False)
+        loaded = _run(path, error.name, lambda: torch.load(path, "cpu", weights_only=False))
     except pickle.UnpicklingError as error:
         raise _unreadable(path, error) from error
     return _with_model(loaded, path)
+
+
+def _run(path: str, name: str, read: Callable[[], Any]) -> Any:
+    """Let Python's unpickler read a file that asks for ``name``, as the user allows."""
+    warn_of_code(path, name)
+    try:
+        return read()
+    except Exception as error:  # of whatever the file calls
+        raise ValueError(
+            f"Checkpoint '{path}' cannot be read, not even with --unsafe: it fails with "
+            f"{type(error).__name__} ({_first_line(error)})."
+        ) from error
 
 
 def _read_pickle(path: str) -> dict[str, Any]:
@@ -112,8 +123,8 @@ def _read_pickle(path: str) -> dict[str, Any]:
     except RefusedError as error:
         if not is_unsafe_allowed():
             raise _unreadable(path, error) from error
-        warn_of_code(path, error.name)
-        loaded = pickle.loads(Path(path).read_bytes(), encoding="latin1")
+        content = Path(path).read_bytes()
+        loaded = _run(path, error.name, lambda: pickle.loads(content, encoding="latin1"))
     except pickle.UnpicklingError as error:
         raise _unreadable(path, error) from error
     if isinstance(loaded, Mapping) and "model" in loaded and "__author__" in loaded:

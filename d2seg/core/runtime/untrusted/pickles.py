@@ -216,7 +216,8 @@ class _Machine:
 
     def _load_persistent(self, identity: Any) -> None:
         if self._persistent is None:
-            raise RefusedError("an object outside of the file")
+            # Not refused: Python's reader could do nothing with it either.
+            raise pickle.UnpicklingError("it refers to an object outside of the file")
         self._stack.append(self._persistent(identity))
 
 

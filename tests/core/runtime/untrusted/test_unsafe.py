@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from d2seg.cli import main
 from d2seg.core.checkpoint.files import read_checkpoint
@@ -51,6 +52,29 @@ def test_code_runs_in_the_block_only_and_loudly(
     assert "mkdir' and runs whatever else it contains now, with all your rights" in caplog.text
     with pytest.raises(ValueError, match="mkdir"):
         read_checkpoint(str(evil))
+
+
+@pytest.mark.parametrize("name", ["photo.png", "photo.pth", "photo.pkl"])
+@pytest.mark.parametrize("allowed", ["0", "1"])
+def test_an_image_is_no_checkpoint_and_asks_for_nothing(
+    name: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, allowed)
+    path = tmp_path / name
+    Image.new("RGB", (7, 5)).save(path, format="PNG")
+    with pytest.raises(ValueError, match=r"it is truncated, or of another kind\.$"):
+        read_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl"])
+def test_what_fails_while_it_runs_is_told_in_a_sentence(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"text{suffix}"
+    path.write_bytes(b"cnosuchmodule\nthing\n.")
+    with (
+        unsafe_files(),
+        pytest.raises(ValueError, match=r"not even with --unsafe: .*No module named 'nosuchmod"),
+    ):
+        read_checkpoint(str(path))
 
 
 def test_data_is_read_as_data_in_the_block_too(
