@@ -31,7 +31,7 @@ CLASS_SECTIONS = {
     "PanopticFPN": "ROI_HEADS",
     "RetinaNet": "RETINANET",
 }
-"""For each architecture the section of ``MODEL`` whose NUM_CLASSES is that of what it is tested on."""
+"""For each architecture the section of ``MODEL`` with the NUM_CLASSES that its data must have."""
 
 logger = logging.getLogger(__name__)
 
