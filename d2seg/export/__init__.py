@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.export.conversion import ConversionError
 from d2seg.export.deployable import DeployableRCNN, needs_flip
 from d2seg.export.description import (
     DESCRIPTION_NAME,
@@ -35,6 +36,7 @@ from d2seg.framework import CfgNode
 
 __all__ = [
     "FILE_NAMES",
+    "ConversionError",
     "DeployableRCNN",
     "ModelDescription",
     "ParityError",
@@ -110,6 +112,7 @@ def export_model(
         ValueError: The format, the order, the weights or a limit is unknown or out of range,
             options do not go together, or the model is of another family.
         IsADirectoryError: There is a folder where the file would go.
+        ConversionError: The model cannot be converted; its cause is the converter's own error.
         ParityError: The file finds other objects than the model. Nothing is written then.
     """
     check_options(format, weights, optimize, aten_only)

@@ -7,7 +7,6 @@ import importlib.util
 import mmap
 import os
 import shutil
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from d2seg.export.conversion import converting
 from d2seg.export.description import ModelDescription
 from d2seg.export.static.runner import Letterboxed
 
@@ -81,10 +81,10 @@ def save_pte(
     Raises:
         ImportError: ExecuTorch is not installed.
         FileNotFoundError: ``flatc`` is missing.
+        ConversionError: The model cannot be converted.
     """
     require_executorch()
-    with _flatc(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packages' own deprecations
+    with _flatc(), converting("torch.export", model):
         from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
         from executorch.exir import EdgeCompileConfig, to_edge_transform_and_lower
 

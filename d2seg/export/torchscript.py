@@ -12,6 +12,8 @@ import torch.jit.mobile
 from torch import Tensor, nn
 from torch.utils.mobile_optimizer import optimize_for_mobile
 
+from d2seg.export.conversion import converting
+
 RunFile = Callable[[Tensor], tuple[Tensor, ...]]
 """From an image (3, H, W) to the outputs that a file has."""
 
@@ -49,12 +51,18 @@ def save_torchscript(
         extra_files: Texts stored in the file, by name.
         optimize: Prepack the weights for XNNPACK and fuse what it can; this torch must have it, see
             :func:`has_xnnpack`.
+
+    Raises:
+        ConversionError: The module cannot be compiled.
+        OSError: The file cannot be written.
     """
-    with _without_deprecation_warnings():
+    with converting("TorchScript", module):
         frozen = torch.jit.freeze(torch.jit.script(module))
         if optimize:
             frozen = optimize_for_mobile(frozen)
-        frozen._save_for_lite_interpreter(os.fspath(path), _extra_files=dict(extra_files))
+        # Not to the path: where the disk is full, torch ends the whole program.
+        content = frozen._save_to_buffer_for_lite_interpreter(_extra_files=dict(extra_files))
+    Path(path).write_bytes(content)
 
 
 def has_xnnpack() -> bool:

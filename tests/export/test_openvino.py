@@ -139,7 +139,7 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
     options: dict[str, Any] = {"images": [write_pictures(tmp_path / "images")]}
     with pytest.raises(ParityError, match="finds other objects than the model"):
         export_model(model, cfg, tmp_path / "out", "openvino", score_threshold=0.3, **options)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.slow

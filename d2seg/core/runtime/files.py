@@ -5,8 +5,8 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -77,9 +77,10 @@ PathManager.register_handler(PrefixHandler("configs://", f"{CONFIG_FOLDER}{os.se
 def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary name beside ``path``; rename it to ``path`` when the block succeeds.
 
-    The parent folder is made. When the block raises, the temporary file is removed and an existing
-    ``path`` stays as it was. The content is on the disk before the name is: after a power cut too
-    there is the earlier file or the whole new one.
+    The parent folder is made. When the block raises, the temporary file is removed, as are folders
+    that were made for it and are empty, and an existing ``path`` stays as it was. The content is on
+    the disk before the name is: after a power cut too there is the earlier file or the whole new
+    one.
 
     Args:
         path: The file to write.
@@ -88,7 +89,18 @@ def replace_when_complete(path: str | os.PathLike[str]) -> Iterator[Path]:
         The path to write to; its suffix is that of ``path``.
     """
     target = Path(path)
+    made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with _replacing(target) as temporary:
+            yield temporary
+    except BaseException:
+        _remove_empty(made)
+        raise
+
+
+@contextmanager
+def _replacing(target: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(
         prefix=f".{target.stem}-", suffix=target.suffix, dir=target.parent
     )
@@ -179,6 +191,13 @@ def lock_until_closed(opened: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+def _remove_empty(folders: Iterable[Path]) -> None:
+    """Remove folders, the innermost first, up to one that somebody has put something into."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _flush(path: Path) -> None:

@@ -6,10 +6,8 @@ The packages onnx, onnxscript and onnxruntime are imported when they are needed.
 import importlib.util
 import logging
 import os
-import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor
 
 from d2seg.export.batched.layouts import Layout
 from d2seg.export.batched.runner import FileRunner
+from d2seg.export.conversion import converting
 from d2seg.export.description import DESCRIPTION_NAME, ModelDescription
 
 OPSET = 18
@@ -38,14 +37,14 @@ def save_onnx(
 
     Raises:
         ImportError: onnx or onnxscript is not installed.
+        ConversionError: The model cannot be converted.
     """
     require_onnx("onnx", "onnxscript")
     import onnx
 
     from d2seg.export.onnx.translations import translations
 
-    with torch.no_grad(), warnings.catch_warnings(), _quiet():
-        warnings.simplefilter("ignore")  # of the packages' own deprecations
+    with torch.no_grad(), converting("torch.onnx", layout):
         program: Any = torch.onnx.export(
             layout,
             layout.example(),
@@ -223,15 +222,3 @@ def _forget_sources(graph: Any) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _forget_sources(attribute.g)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep onnxscript's optimizer from logging about shapes that it does not know."""
-    its_logger = logging.getLogger("onnxscript")
-    level = its_logger.level
-    its_logger.setLevel(logging.ERROR)
-    try:
-        yield
-    finally:
-        its_logger.setLevel(level)

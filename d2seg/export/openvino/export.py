@@ -9,6 +9,7 @@ from torch import Tensor
 
 from d2seg.export.batched.runner import file_inputs
 from d2seg.export.batched.verify import verify_runner
+from d2seg.export.conversion import converting
 from d2seg.export.deployable import DeployableRCNN, needs_flip
 from d2seg.export.description import ModelDescription
 from d2seg.export.onnx.export import lay_out
@@ -81,4 +82,5 @@ def convert(module: Any) -> Any:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         save_onnx(module, path)
-        return openvino.convert_model(path)
+        with converting("OpenVINO"):
+            return openvino.convert_model(path)

@@ -2,11 +2,12 @@
 
 import logging
 import re
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
+
+from d2seg.export.conversion import converting
 
 QUANTISED = re.compile(
     r"model\.(backbone|detector\.boxes\.stage\.heads\.\d+\.layers|detector\.boxes\.regions\.trunk"
@@ -36,8 +37,7 @@ def quantise(model: Any, inputs: Sequence[Mapping[str, Tensor]]) -> Any:
     """
     if not inputs:
         raise ValueError("Quantisation needs at least one image to measure activations on.")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the packages' own deprecations
+    with converting("NNCF"):
         import nncf
 
         items = [{name: value.numpy() for name, value in one.items()} for one in inputs]

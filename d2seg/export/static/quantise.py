@@ -1,12 +1,13 @@
 """Weights and activations of a static model as int8 (PT2E quantisation, for XNNPACK)."""
 
 import re
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from d2seg.export.conversion import converting
 
 QUANTISED = re.compile(
     r"(backbone|detector\.boxes\.heads\.\d+\.layers|(masks|keypoints)\.layers)(\..*)?"
@@ -51,8 +52,7 @@ def quantise(model: nn.Module, inputs: Sequence[tuple[Tensor, ...]]) -> nn.Modul
     for operator in OPERATORS:
         quantizer.set_operator_type(operator, settings)
     quantizer.set_filter_function(_in_quantised_part)
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the packages' own deprecations
+    with torch.no_grad(), converting("torch.export", model):
         graph: Any = torch.export.export(model, inputs[0]).module()
         prepared = quantize_pt2e.prepare_pt2e(graph, quantizer)
         for one in inputs:

@@ -32,6 +32,14 @@ def test_a_failure_leaves_the_earlier_file_and_nothing_else(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == [target]
 
 
+def test_a_failure_leaves_no_folders_but_those_that_are_used(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), replace_when_complete(tmp_path / "a" / "b" / "out") as path:
+        (tmp_path / "a" / "of another").touch()
+        path.write_text("half")
+        raise RuntimeError
+    assert [path.name for path in tmp_path.rglob("*")] == ["a", "of another"]
+
+
 def test_a_full_disk_is_told_with_the_name_of_the_file(tmp_path: Path) -> None:
     target = tmp_path / "out.txt"
     with pytest.raises(OSError, match=r"No space left.*out\.txt"), replace_when_complete(target):
