@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from d2seg.core.data.images import IMAGE_FORMATS
 from d2seg.framework import CfgNode, build_augmentation, read_image
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -53,11 +54,17 @@ def load_image(path: str | Path, channel_order: str = "BGR") -> np.ndarray:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file is not an image, is damaged, or larger than Pillow opens.
+        ValueError: The channel order is unknown, or the file is not an image, is damaged, or larger
+            than Pillow opens.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No image file at '{path}'.")
+    if channel_order not in IMAGE_FORMATS:
+        raise ValueError(
+            f"The channel order '{channel_order}' is unknown; use one of "
+            f"{', '.join(IMAGE_FORMATS)}."
+        )
     try:
         image: np.ndarray = read_image(str(path), format=channel_order)
     # Pillow reports a damaged file as any of these, depending on the format and where it broke.

@@ -139,3 +139,9 @@ def test_find_images_looks_for_other_suffixes(folder: Path) -> None:
     assert find_images([folder], (".txt",)) == [folder / "notes.txt"]
     with pytest.raises(ValueError, match=r"has no image; looked for \.gif\."):
         find_images([folder], (".gif",))
+
+
+def test_an_unknown_channel_order_is_no_damage(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "good.png")
+    with pytest.raises(ValueError, match=r"channel order 'XYZ' is unknown; use one of BGR, RGB"):
+        load_image(path, "XYZ")
