@@ -28,8 +28,6 @@ class MovingAverage(HookBase):
         folder: str = "",
         extra: dict[str, Any] | None = None,
     ) -> None:
-        if not 0 < decay < 1:
-            raise ValueError(f"TRAIN.EMA_DECAY is {decay}, but must be from 0 to below 1.")
         self._source = model.module if isinstance(model, DistributedDataParallel) else model
         self._folder, self._extra = folder, extra or {}
         self._average = AveragedModel(self._source, multi_avg_fn=get_ema_multi_avg_fn(decay))

@@ -3,7 +3,7 @@
 import logging
 import math
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,13 +60,6 @@ class KeepBest(HookBase):
         patience: int = 0,
         extra: dict[str, object] | None = None,
     ) -> None:
-        if mode not in ("max", "min"):
-            raise ValueError(f"TRAIN.BEST_MODE is '{mode}', but must be max or min.")
-        if period <= 0:
-            raise ValueError(
-                "TRAIN.BEST_METRIC needs evaluations: set TEST.EVAL_PERIOD to the number of "
-                f"iterations between them; found {period}."
-            )
         self._model, self._folder, self._period = model, Path(folder), period
         self._metric, self._sign, self._patience = metric, 1 if mode == "max" else -1, patience
         self._extra = extra or {}
@@ -93,6 +86,7 @@ class KeepBest(HookBase):
 
         Raises:
             StopTraining: It has not been better for too long.
+            ValueError: The evaluation gives no metric of this name.
         """
         done = self.trainer.iter + 1
         if done % self._period == 0 and done != self.trainer.max_iter:
@@ -100,12 +94,18 @@ class KeepBest(HookBase):
             self._stop_if_hopeless(self.trainer.iter)
 
     def after_train(self) -> None:
-        """Look at the metric of the last evaluation, unless the training failed."""
+        """Look at the metric of the last evaluation, unless the training failed.
+
+        Raises:
+            ValueError: The evaluation gives no metric of this name.
+        """
         if self.trainer.iter >= self.trainer.max_iter:
             self._look()
 
     def _look(self) -> None:
-        value = comm.all_gather(self._latest())[0]
+        value, mistake = comm.all_gather(self._latest())[0]
+        if mistake:
+            raise ValueError(mistake)
         if value is None or not math.isfinite(value):
             return
         if self.best_value is not None and self._sign * (value - self.best_value) <= 0:
@@ -118,20 +118,33 @@ class KeepBest(HookBase):
             BEST_NAME, metric=self._metric, value=value, iteration=iteration, **self._extra
         )
 
-    def _latest(self) -> float | None:
-        """Return the value in this process; only the main one has results of evaluations."""
+    def _latest(self) -> tuple[float | None, str]:
+        """Return the value, and what is wrong with its name; only the main process knows."""
         latest = self.trainer.storage.latest()
         if not comm.is_main_process() or self._metric in latest:
-            return float(latest[self._metric][0]) if self._metric in latest else None
-        # Without detections, as early in a training, an evaluation has no results.
+            return (float(latest[self._metric][0]) if self._metric in latest else None), ""
         results = getattr(self.trainer, "_last_eval_results", None) or {}
         known = [*flatten_results_dict(results), *(name for name in latest if "val_" in name)]
-        logger.warning(
-            "The evaluation gives no %s (TRAIN.BEST_METRIC); it gives %s.",
-            self._metric,
-            ", ".join(known) or "nothing",
+        sentence = (
+            f"The evaluation gives no {self._metric} (TRAIN.BEST_METRIC); it gives "
+            f"{', '.join(known) or 'nothing'}."
         )
-        return None
+        if self._is_complete(results):
+            return None, sentence
+        logger.warning(sentence)
+        return None, ""
+
+    def _is_complete(self, results: Mapping[str, Any]) -> bool:
+        """Tell whether results have all names that they will ever have.
+
+        Without detections, as early in a training, there is no number and not every task.
+        """
+        of_data_set = results.get(self._metric.partition("/")[0])
+        if isinstance(of_data_set, Mapping):
+            results = of_data_set
+        elif self._metric.startswith("val_"):
+            return True  # losses are always there, or never
+        return any(math.isfinite(number) for number in flatten_results_dict(results).values())
 
     def _stop_if_hopeless(self, iteration: int) -> None:
         waited = (iteration - self.best_iter) // self._period

@@ -24,6 +24,7 @@ from d2seg.framework import (
     launch,
     verify_results,
 )
+from d2seg.train.checks import check_training_keys
 from d2seg.train.evaluators import write_results
 from d2seg.train.trainer import Trainer
 
@@ -76,6 +77,9 @@ def run_job(job: TrainingJob) -> Any:
         The results of the last evaluation in the main process; None without one.
     """
     cfg = prepare_config(job)
+    if not job.eval_only:
+        # Before OUTPUT_DIR is touched.
+        check_training_keys(Trainer.auto_scale_workers(cfg, comm.get_world_size()))
     default_setup(cfg, argparse.Namespace(config_file=job.config_file, eval_only=job.eval_only))
     if job.eval_only:
         return evaluate(cfg, resume=job.resume)
@@ -123,7 +127,16 @@ def run_training(
 
     Raises:
         ChildProcessError: A process ended with an error, whose message this is.
+        ValueError: There is no such number of processes or machines.
     """
+    for name, number in (("--num-gpus", num_gpus), ("--num-machines", num_machines)):
+        if number < 1:
+            raise ValueError(f"{name} is {number}, but must be 1 or more.")
+    if not 0 <= machine_rank < num_machines:
+        raise ValueError(
+            f"--machine-rank is {machine_rank}, but must be from 0 to {num_machines - 1}, below "
+            "--num-machines."
+        )
     if all(variable in os.environ for variable in TORCHRUN_VARIABLES):
         _run_under_torchrun(job)
         return

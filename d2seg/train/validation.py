@@ -29,11 +29,6 @@ class ValidationLoss(HookBase):
     def __init__(
         self, period: int, model: Callable[[], nn.Module], batches: Iterable[list[Any]]
     ) -> None:
-        if period <= 0:
-            raise ValueError(
-                "TRAIN.VALIDATION_LOSS needs TEST.EVAL_PERIOD, the number of iterations between "
-                f"two times; found {period}."
-            )
         self._period, self._model, self._batches = period, model, batches
 
     def after_step(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from d2seg import cli
 from d2seg.class_names import class_names
 from d2seg.config import load_config
 from d2seg.framework import CfgNode, DatasetMapper, DetectionCheckpointer, build_model
@@ -55,6 +56,17 @@ def test_a_metric_that_is_not_there_yet_ends_nothing(
     assert not (tmp_path / "run" / "model_best.pth").exists()
     assert torch.load(tmp_path / "run" / "model_final.pth", weights_only=True)["iteration"] == 5
     assert "The evaluation gives no segm/AP" in (tmp_path / "run" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("metric", ["nosuch/AP", "val_total_loss"])
+def test_a_metric_that_never_comes_ends_the_training_at_once(
+    write_config: WriteConfig, tmp_path: Path, metric: str
+) -> None:
+    options = {"TEST__EVAL_PERIOD": 2, "TRAIN__BEST_METRIC": metric}
+    with pytest.raises(ValueError, match=rf"no {metric} \(TRAIN.BEST_METRIC\); it gives bbox/AP, "):
+        train(write_config(**options))
+    assert (tmp_path / "run" / "model_0000001.pth").is_file()
+    assert not (tmp_path / "run" / "model_final.pth").exists()
 
 
 def test_an_extended_run_remembers_its_best(write_config: WriteConfig, tmp_path: Path) -> None:
@@ -361,7 +373,10 @@ def test_a_misspelt_data_set_is_told_before_anything_is_written(
     [
         ({"TRAIN__ACCUMULATION_STEPS": 3}, "ACCUMULATION_STEPS is 3, but must divide the 2 images"),
         ({"TRAIN__BEST_METRIC": "segm/AP"}, "BEST_METRIC needs evaluations: set TEST.EVAL_PERIOD"),
-        ({"TRAIN__VALIDATION_LOSS": True}, "VALIDATION_LOSS needs TEST.EVAL_PERIOD"),
+        (
+            {"TRAIN__VALIDATION_LOSS": True},
+            "VALIDATION_LOSS needs evaluations: set TEST.EVAL_PERIOD",
+        ),
         ({"TRAIN__AMP_DTYPE": "half"}, "AMP_DTYPE is 'half', but must be float16, bfloat16, or"),
         ({"TRAIN__EMA_DECAY": 1.5}, "EMA_DECAY is 1.5, but must be"),
         ({"DATASETS__TRAIN": []}, "DATASETS.TRAIN is empty"),
@@ -393,6 +408,33 @@ def test_bad_keys_are_told_before_the_training(
 ) -> None:
     with pytest.raises((ValueError, TypeError, KeyError), match=message):
         train(write_config(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"TRAIN__ACCUMULATION_STEPS": 3},
+        {"TRAIN__BEST_METRIC": "segm/AP"},
+        {"TRAIN__BEST_MODE": "most"},
+        {"TRAIN__PATIENCE": 2},
+        {"TRAIN__EMA_DECAY": 1.5},
+        {"SOLVER__MAX_ITER": 0},
+    ],
+)
+def test_bad_keys_leave_no_folder(
+    write_config: WriteConfig, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    with pytest.raises(ValueError, match=next(iter(changes)).replace("__", ".")):
+        train(write_config(**changes))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("number", ["-1", "0"])
+def test_there_is_at_least_one_process(
+    write_config: WriteConfig, capsys: pytest.CaptureFixture[str], number: str
+) -> None:
+    assert cli.main(["train", "--config-file", str(write_config()), "--num-gpus", number]) == 1
+    assert f"--num-gpus is {number}, but must be 1 or more." in capsys.readouterr().err
 
 
 def test_weights_of_a_checkpoint_load_without_the_rest(
