@@ -9,11 +9,13 @@ import numpy as np
 import torch
 from PIL import Image
 
-from d2seg.core.data.images import IMAGE_FORMATS
 from d2seg.framework import CfgNode, build_augmentation, read_image
 
 IMAGE_SUFFIXES = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 """Suffixes that make a file in a folder an image; a file that is named itself may have any."""
+
+CHANNEL_ORDERS = ("BGR", "RGB", "L", "YUV-BT.601")
+"""What ``INPUT.FORMAT`` may be."""
 
 
 def find_images(
@@ -60,10 +62,10 @@ def load_image(path: str | Path, channel_order: str = "BGR") -> np.ndarray:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No image file at '{path}'.")
-    if channel_order not in IMAGE_FORMATS:
+    if channel_order not in CHANNEL_ORDERS:
         raise ValueError(
             f"The channel order '{channel_order}' is unknown; use one of "
-            f"{', '.join(IMAGE_FORMATS)}."
+            f"{', '.join(CHANNEL_ORDERS)}."
         )
     try:
         image: np.ndarray = read_image(str(path), format=channel_order)
