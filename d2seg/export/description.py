@@ -14,7 +14,7 @@ from torch import nn
 from d2seg import __version__
 from d2seg.class_names import class_names
 from d2seg.core.runtime.untrusted.parts import OversizedError
-from d2seg.core.runtime.untrusted.programs import open_archive
+from d2seg.core.runtime.untrusted.programs import UnreadableFileError, open_archive, why_unreadable
 from d2seg.export.plausible import require_types
 from d2seg.export.schema import TensorSchema, is_dense, output_schema
 from d2seg.framework import CfgNode
@@ -188,7 +188,7 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has no description.
+        ValueError: It has no description, or is truncated or damaged.
     """
     suffix = Path(path).suffix.lower()
     if suffix == ".onnx":
@@ -208,7 +208,9 @@ def read_description(path: str | os.PathLike[str]) -> ModelDescription:
             names = archive.namelist()
             name = next((one for one in names if one.endswith(f"/extra/{DESCRIPTION_NAME}")), None)
             text = archive.read(name).decode() if name else None
-    except (zipfile.BadZipFile, OversizedError):
+    except zipfile.BadZipFile as error:
+        raise UnreadableFileError(why_unreadable(path)) from error
+    except OversizedError:
         text = None
     if text is None:
         raise ValueError(f"'{os.fspath(path)}' has no {DESCRIPTION_NAME}: d2seg did not export it.")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from d2seg.inspect.archive import UnreadableFileError
+from d2seg.core.runtime.untrusted.programs import UnreadableFileError
 from d2seg.inspect.contents import Contents
 from d2seg.inspect.readers import READERS, Reader, read_contents
 from d2seg.inspect.runtimes import INSTALLED, LAST_ANDROID, known_runtimes, load_runtime

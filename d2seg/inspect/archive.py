@@ -14,7 +14,12 @@ from typing import Any, NamedTuple
 
 from d2seg.core.runtime.untrusted.parts import OversizedError, Unfinished
 from d2seg.core.runtime.untrusted.pickles import read_pickle
-from d2seg.core.runtime.untrusted.programs import open_archive
+from d2seg.core.runtime.untrusted.programs import (
+    UnreadableFileError,
+    open_archive,
+    require_whole,
+    why_unreadable,
+)
 
 DTYPES = {
     "BoolStorage": "bool",
@@ -28,10 +33,6 @@ DTYPES = {
     "LongStorage": "int64",
     "ShortStorage": "int16",
 }
-
-
-class UnreadableFileError(ValueError):
-    """A file is not what its reader can look into; the message is one sentence that says why."""
 
 
 class ArchiveContents(NamedTuple):
@@ -67,7 +68,7 @@ def read_archive(path: str | os.PathLike[str]) -> ArchiveContents:
     except OversizedError as error:
         raise UnreadableFileError(f"'{name}' cannot be looked into: it {error}.") from error
     except zipfile.BadZipFile as error:
-        raise UnreadableFileError(why_not_a_zip(path)) from error
+        raise UnreadableFileError(why_unreadable(path)) from error
     except (
         pickle.UnpicklingError,
         LookupError,
@@ -80,29 +81,10 @@ def read_archive(path: str | os.PathLike[str]) -> ArchiveContents:
         ) from error
 
 
-def why_not_a_zip(path: str | os.PathLike[str]) -> str:
-    """Say in a sentence what a file is that should be an archive and is not."""
-    name = os.fspath(path)
-    with open(path, "rb") as opened:
-        head = opened.read(8)
-    if not head:
-        return f"'{name}' is empty."
-    if head.startswith(b"PK\x03\x04"):
-        return (
-            f"'{name}' is truncated: it begins like a .ptl and its end is missing; copy it again."
-        )
-    return (
-        f"'{name}' is neither a .ptl nor a .pte: it is no zip archive, which every TorchScript "
-        "file is, and does not begin as a file of ExecuTorch."
-    )
-
-
 def _read_open(archive: zipfile.ZipFile, path: str) -> ArchiveContents:
     names = {entry.partition("/")[2]: entry for entry in archive.namelist()}
     _require_torchscript(names, path)
-    damaged = archive.testzip()
-    if damaged is not None:
-        raise UnreadableFileError(f"'{path}' is damaged: '{damaged}' in it fails its checksum.")
+    require_whole(archive, path)
     parts = {
         part: _Part(archive.read(names[part]))
         for part in ("data.pkl", "constants.pkl", "bytecode.pkl")

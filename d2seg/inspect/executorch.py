@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from d2seg.core.runtime.untrusted.programs import UnreadableFileError
 from d2seg.export.description import ModelDescription
 from d2seg.export.executorch import read_pte_description
-from d2seg.inspect.archive import UnreadableFileError
 from d2seg.inspect.contents import Contents
 from d2seg.inspect.flatbuffer import Table
 

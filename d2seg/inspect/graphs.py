@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from d2seg.core.runtime.untrusted.programs import UnreadableFileError
 from d2seg.export.description import ModelDescription
-from d2seg.inspect.archive import UnreadableFileError
 from d2seg.inspect.contents import Contents
 
 ONNX_VERSION_TAG = 0x08

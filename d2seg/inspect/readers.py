@@ -4,9 +4,13 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from d2seg.core.runtime.untrusted.programs import require_pure_program
+from d2seg.core.runtime.untrusted.programs import (
+    UnreadableFileError,
+    require_pure_program,
+    why_unreadable,
+)
 from d2seg.export.description import ModelDescription, read_description
-from d2seg.inspect.archive import UnreadableFileError, read_archive, why_not_a_zip
+from d2seg.inspect.archive import read_archive
 from d2seg.inspect.contents import Contents, load_script
 from d2seg.inspect.executorch import is_pte, read_pte
 from d2seg.inspect.graphs import is_onnx, is_xml, read_onnx, read_xml
@@ -46,7 +50,7 @@ def read_contents(path: str | os.PathLike[str]) -> Contents:
     for reader in READERS:
         if reader.recognises(head):
             return reader.read(file)
-    raise UnreadableFileError(why_not_a_zip(file))
+    raise UnreadableFileError(why_unreadable(file))
 
 
 def read_torchscript(path: Path) -> Contents:

@@ -22,6 +22,7 @@ from d2seg.inspect import UnreadableFileError, inspect_artefact, known_runtimes
 from d2seg.inspect.archive import read_archive
 from d2seg.inspect.runtimes import Runtime, load_runtime
 from d2seg.inspect.verdicts import find_obstacles
+from d2seg.predict import Predictor
 from tests.export.models import thin_config, thin_model
 
 
@@ -252,6 +253,18 @@ def test_other_files_are_refused_in_one_sentence(
     assert message in str(caught.value)
     assert cli.main(["inspect", str(path)]) == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("make", [cut, flipped, saved(lambda path: path.write_text("weights"))])
+def test_a_predictor_says_the_same(
+    make: Callable[[Path, Path], Path], files: Path, tmp_path: Path
+) -> None:
+    path = make(files, tmp_path)
+    with pytest.raises(UnreadableFileError) as inspected:
+        inspect_artefact(path)
+    with pytest.raises(UnreadableFileError) as loaded:
+        Predictor(path)
+    assert str(loaded.value) == str(inspected.value)
 
 
 def test_nothing_in_a_file_is_run(tmp_path: Path) -> None:

@@ -28,6 +28,10 @@ _OPERATORS = re.compile(
 """What reads or writes files, or calls other machines: in code, and in instructions."""
 
 
+class UnreadableFileError(ValueError):
+    """A file is not what its reader can look into; the message is one sentence that says why."""
+
+
 @contextmanager
 def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     """Open a zip archive that unpacks to no more than a multiple of its size.
@@ -50,23 +54,57 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
             raise zipfile.BadZipFile(str(error)) from error
 
 
+def require_whole(archive: zipfile.ZipFile, path: str) -> None:
+    """Refuse an archive with a part that is not what was once written; nobody else compares sums.
+
+    Raises:
+        UnreadableFileError: Says which part.
+    """
+    damaged = archive.testzip()
+    if damaged is not None:
+        raise UnreadableFileError(
+            f"'{path}' is damaged: '{damaged}' in it fails its checksum; copy it again."
+        )
+
+
+def why_unreadable(path: str | os.PathLike[str]) -> str:
+    """Say in a sentence what a file is that should be an archive and cannot be opened as one."""
+    name = os.fspath(path)
+    with open(path, "rb") as opened:
+        head = opened.read(8)
+    if not head:
+        return f"'{name}' is empty."
+    if not head.startswith(_ZIP_START):
+        return (
+            f"'{name}' is neither a .ptl nor a .pte: it is no zip archive, which every TorchScript "
+            "file is, and does not begin as a file of ExecuTorch."
+        )
+    if zipfile.is_zipfile(path):
+        return f"'{name}' is damaged: parts of it cannot be read; copy it again."
+    return f"'{name}' is truncated: it begins like a .ptl and its end is missing; copy it again."
+
+
 def require_pure_program(path: str | os.PathLike[str]) -> None:
-    """Refuse a program that would read or write files; loading it can already run parts of it.
+    """Refuse a damaged program, and one that would read or write files.
+
+    Loading it can already run parts of it, and finds no damage within the weights.
 
     Args:
         path: A file of TorchScript or of its lite interpreter.
 
     Raises:
-        ValueError: It is damaged, unpacks to too much, or reaches out and nobody allowed it.
+        UnreadableFileError: It is damaged, or no program.
+        ValueError: It unpacks to too much, or reaches out and nobody allowed it.
     """
     name = os.fspath(path)
     try:
         with open_archive(path) as archive:
+            require_whole(archive, name)
             reach = _find_reach(archive)
     except OversizedError as error:
         raise ValueError(f"'{name}' cannot be loaded: it {error}.") from error
     except zipfile.BadZipFile as error:
-        raise ValueError(f"'{name}' cannot be loaded: it is damaged, or no program.") from error
+        raise UnreadableFileError(why_unreadable(path)) from error
     if not reach:
         return
     if is_unsafe_allowed():

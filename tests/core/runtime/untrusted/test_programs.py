@@ -98,8 +98,28 @@ def test_archives_that_unpack_to_too_much(tmp_path: Path) -> None:
         read_description(path)
 
 
-@pytest.mark.parametrize("content", [b"", b"text", b"PK\x03\x04"])
-def test_other_files(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"text", "is neither a .ptl nor a .pte"),
+        (b"PK\x03\x04", "is truncated"),
+    ],
+)
+def test_other_files(tmp_path: Path, content: bytes, message: str) -> None:
     (tmp_path / "a.ptl").write_bytes(content)
-    with pytest.raises(ValueError, match=r"cannot be loaded: it is damaged, or no program"):
-        require_pure_program(tmp_path / "a.ptl")
+    for read in (require_pure_program, read_description):
+        with pytest.raises(UnreadableFileError, match=rf"a.ptl' {message}"):
+            read(tmp_path / "a.ptl")
+
+
+@pytest.mark.parametrize("suffix", [".ts", ".ptl"])
+def test_damage_within_a_weight(tmp_path: Path, suffix: str) -> None:
+    model = nn.Linear(100, 50)
+    path = write(tmp_path, model, suffix)
+    content = bytearray(path.read_bytes())
+    weights = model.weight.detach().numpy().tobytes()
+    content[content.index(weights) + len(weights) // 2] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(UnreadableFileError, match=rf"a{suffix}' is damaged: '.*' in it fails its"):
+        require_pure_program(path)
