@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from PIL import Image
 
 from d2seg.benchmark.random_weights import ask_for_objects, settle_norms
 from d2seg.benchmark.work import load_model
+from d2seg.core.runtime.serialize import torch_bytes
 from d2seg.framework import CfgNode
 from d2seg.images import load_image, prepare_image
 
@@ -89,7 +89,7 @@ def make_subject(
     if objects is not None:
         ask_for_objects(own, model, inputs, objects)
     folder.mkdir(parents=True, exist_ok=True)
-    torch.save({"model": model.state_dict()}, folder / WEIGHTS_NAME)
+    (folder / WEIGHTS_NAME).write_bytes(torch_bytes({"model": model.state_dict()}))
     own.MODEL.WEIGHTS = str(folder / WEIGHTS_NAME)
     (folder / CONFIG_NAME).write_text(own.dump(), encoding="utf-8")
     np.savez(folder / IMAGES_NAME, *images)

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_bytes
 from torch import Tensor
 
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.core.runtime.serialize import torch_bytes
 
 AUTHOR = "d2seg"
 SUFFIXES = (".pth", ".pkl", ".safetensors")
@@ -59,7 +59,7 @@ def write_checkpoint(
             content["model"] = {name: one.numpy() for name, one in content["model"].items()}
             temporary.write_bytes(pickle.dumps(content, protocol=2))
         else:
-            torch.save({**content, **entries}, temporary)
+            temporary.write_bytes(torch_bytes({**content, **entries}))
 
 
 def write_tensors(
@@ -74,11 +74,10 @@ def write_tensors(
     """
     with replace_when_complete(path) as temporary:
         if path.suffix == ".safetensors":
-            save_file(
-                _own_memory(tensors), temporary, metadata={"format": "pt", **(metadata or {})}
-            )
+            described = {"format": "pt", **(metadata or {})}
+            temporary.write_bytes(safetensors_bytes(_own_memory(tensors), described))
         else:
-            torch.save(_own_memory(tensors), temporary)
+            temporary.write_bytes(torch_bytes(_own_memory(tensors)))
 
 
 def _own_memory(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

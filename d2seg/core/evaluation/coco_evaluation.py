@@ -1,6 +1,5 @@
 """COCO's average precision of boxes, masks and keypoints, and average recall of proposals."""
 
-import io
 import itertools
 import logging
 import os
@@ -30,6 +29,7 @@ from d2seg.core.evaluation.fast_eval_api import fastest_evaluation
 from d2seg.core.evaluation.proposal_recall import proposal_metrics, write_proposals
 from d2seg.core.evaluation.tables import metrics_table, per_class_table
 from d2seg.core.runtime.files import replace_when_complete
+from d2seg.core.runtime.serialize import torch_bytes
 
 __all__ = ["COCOEvaluator", "instances_to_coco_json"]
 
@@ -166,9 +166,7 @@ class COCOEvaluator(DatasetEvaluator):
         if self._output_dir is not None:
             target = os.path.join(self._output_dir, "instances_predictions.pth")
             with replace_when_complete(target) as path:
-                # By way of memory: of a full disk torch itself tells in no words for people.
-                torch.save(predictions, buffer := io.BytesIO())
-                path.write_bytes(buffer.getbuffer())
+                path.write_bytes(torch_bytes(predictions))
         self._results = OrderedDict()
         if any("proposals" in prediction for prediction in predictions):
             self._eval_box_proposals([p for p in predictions if "proposals" in p])

@@ -54,8 +54,24 @@ def setup_logger(
             file = _log_file(Path(output), distributed_rank)
             if str(file) not in known:
                 file.parent.mkdir(parents=True, exist_ok=True)
-                _add(logger, logging.FileHandler(file, encoding="utf-8"), str(file), short)
+                _add(logger, _LogFile(file, encoding="utf-8"), str(file), short)
     return logging.getLogger(name)
+
+
+class _LogFile(logging.FileHandler):
+    """Says once that the file cannot be written, in place of a traceback for each line."""
+
+    _told = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Take note of what went wrong in writing a line; the program goes on."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._told:
+            self._told = True
+            reason = error.strerror or str(error)
+            print(f"'{self.baseFilename}' cannot be written: {reason}.", file=sys.stderr)
 
 
 class _Formatter(logging.Formatter):

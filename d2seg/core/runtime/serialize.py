@@ -1,9 +1,22 @@
-"""Functions that other processes can be given, lambdas and closures included."""
+"""Files of torch as bytes, and functions that other processes can be given, lambdas too."""
 
+import io
 import pickle
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
+
+import torch
+
+
+def torch_bytes(content: Any) -> memoryview:
+    """Return what ``torch.save`` would write.
+
+    Written by Python's own means it tells of a full disk by an OSError that people understand;
+    torch itself raises a RuntimeError about its reader of archives.
+    """
+    torch.save(content, buffer := io.BytesIO())
+    return buffer.getbuffer()
 
 
 class PicklableWrapper:

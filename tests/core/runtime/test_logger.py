@@ -3,6 +3,7 @@
 import logging
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -76,3 +77,17 @@ def test_a_terminal_gets_colours_unless_they_are_off(
     assert "\x1b" not in plain
     for handler in list(logging.getLogger(f"{NAME}.plain").handlers):
         logging.getLogger(f"{NAME}.plain").removeHandler(handler)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no full device")
+def test_a_full_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "log.txt").symlink_to("/dev/full")
+    logger = setup_logger(tmp_path, name=NAME)
+    logger.info("first")
+    logger.info("second")
+    captured = capsys.readouterr()
+    assert captured.err == f"'{tmp_path / 'log.txt'}' cannot be written: No space left on device.\n"
+    assert "second" in captured.out
+    for handler in logger.handlers:
+        with suppress(OSError):
+            handler.close()
