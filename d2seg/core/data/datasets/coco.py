@@ -161,7 +161,7 @@ def _annotation_record(
     record["category_id"] = contiguous[annotation["category_id"]]
     record["bbox_mode"] = BoxMode.XYWH_ABS
     if annotation.get("segmentation"):
-        segmentation = _usable_segmentation(annotation["segmentation"])
+        segmentation = usable_segmentation(annotation["segmentation"])
         if not segmentation:
             return None
         record["segmentation"] = segmentation
@@ -170,7 +170,7 @@ def _annotation_record(
     return record
 
 
-def _usable_segmentation(segmentation: Any) -> Any:
+def usable_segmentation(segmentation: Any) -> Any:
     """Return the valid polygons, or the RLE in compressed form."""
     if not isinstance(segmentation, dict):
         return [p for p in segmentation if len(p) >= _MIN_POLYGON_NUMBERS and len(p) % 2 == 0]

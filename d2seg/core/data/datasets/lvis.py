@@ -7,6 +7,7 @@ from typing import Any
 
 from d2seg.core.data.catalog import DatasetCatalog, MetadataCatalog
 from d2seg.core.data.datasets.builtin_meta import _get_builtin_metadata
+from d2seg.core.data.datasets.coco import usable_segmentation
 from d2seg.core.runtime.files import PathManager, read_json
 from d2seg.core.structures import BoxMode
 
@@ -126,12 +127,11 @@ def _annotation_record(
     annotation: dict[str, Any], contiguous: dict[int, int], extra_keys: Sequence[str]
 ) -> dict[str, Any]:
     category = annotation["category_id"]
-    polygons = annotation.get("segmentation", [])
     return {
         "bbox": annotation["bbox"],
         "bbox_mode": BoxMode.XYWH_ABS,
         "category_id": contiguous[category] if contiguous else category - 1,
-        "segmentation": [p for p in polygons if len(p) >= 6 and len(p) % 2 == 0],
+        "segmentation": usable_segmentation(annotation.get("segmentation", [])),
         **{key: annotation[key] for key in extra_keys if key in annotation},
     }
 

@@ -89,6 +89,28 @@ def test_lvis(lvis: Path) -> None:
     assert len(get_lvis_instances_meta("lvis_v0.5_val_cocofied")["thing_classes"]) == 80
 
 
+def test_masks_of_lvis_may_be_run_lengths(lvis: Path) -> None:
+    content = json.loads(lvis.read_text())
+    # Column by column, in a picture 4 high and 5 wide: rows 1 and 2 of columns 1 and 2.
+    masks: list[dict[str, Any]] = [{"size": [4, 5], "counts": [5, 2, 2, 2, 9]}]
+    masks.append(mask_util.frPyObjects(masks[0], 4, 5))
+    masks[1]["counts"] = masks[1]["counts"].decode()
+    content["annotations"] = [
+        content["annotations"][0] | {"id": number, "segmentation": mask}
+        for number, mask in enumerate(masks, start=1)
+    ]
+    lvis.write_text(json.dumps(content))
+    read = [one["segmentation"] for one in load_lvis_json(str(lvis), "coco/")[1]["annotations"]]
+    for mask in read:
+        rows, columns = mask_util.decode(mask).nonzero()
+        assert sorted(zip(rows.tolist(), columns.tolist(), strict=True)) == [
+            (1, 1),
+            (1, 2),
+            (2, 1),
+            (2, 2),
+        ]
+
+
 def test_the_classes_of_lvis_are_read_when_they_are_asked_for(lvis: Path) -> None:
     register_lvis_instances(NAME, {}, str(lvis), "coco/")
     metadata = MetadataCatalog.get(NAME)
