@@ -27,6 +27,11 @@ class EventWriter:
         """Release what the writer holds; nothing by default."""
 
 
+def _last_written(by_this_writer: int, storage: EventStorage) -> int:
+    """Return the last iteration that is written; what was taken over was, before the restart."""
+    return max(by_this_writer, storage.start_iter - 1)
+
+
 class JSONWriter(EventWriter):
     """Writes one JSON object a line: ``iteration`` and every scalar that is new.
 
@@ -47,9 +52,12 @@ class JSONWriter(EventWriter):
     def write(self) -> None:
         """Append a line for every iteration that something was recorded at."""
         lines: dict[int, dict[str, float | None]] = defaultdict(dict)
-        latest = get_event_storage().latest_with_smoothing_hint(self._window_size)
-        for name, (value, iteration) in latest.items():
-            if iteration > self._last_write:
+        storage = get_event_storage()
+        written = _last_written(self._last_write, storage)
+        for name, (value, iteration) in storage.latest_with_smoothing_hint(
+            self._window_size
+        ).items():
+            if iteration > written:
                 lines[iteration][name] = value if math.isfinite(value) else None
         if not lines:
             return
@@ -113,9 +121,9 @@ class TensorboardXWriter(EventWriter):
     def write(self) -> None:
         """Write what is new, and take images and histograms out of the storage."""
         storage = get_event_storage()
-        newest = self._last_write
+        written = newest = _last_written(self._last_write, storage)
         for name, (value, step) in storage.latest_with_smoothing_hint(self._window_size).items():
-            if step > self._last_write:
+            if step > written:
                 self._writer.add_scalar(name, value, step)
                 newest = max(newest, step)
         self._last_write = newest

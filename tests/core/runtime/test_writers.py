@@ -58,6 +58,17 @@ def test_a_second_training_appends_and_a_closed_writer_opens_again(tmp_path: Pat
     ]
 
 
+def test_what_a_resumed_training_has_taken_over_is_not_written_again(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    writer = JSONWriter(str(path))
+    with EventStorage(4) as storage:
+        storage.put_scalar("time", 0.5, cur_iter=3)
+        storage.put_scalar("loss", 2.0)
+        writer.write()
+    writer.close()
+    assert lines(path) == [{"iteration": 4, "loss": 2.0}]
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is closed full
 def test_a_full_disk_is_told_with_the_name_of_the_file() -> None:
