@@ -79,7 +79,8 @@ class KeepBest(HookBase):
         if kept.get("metric") == self._metric and kept["iteration"] < self.trainer.start_iter:
             self.best_value, self.best_iter = kept["value"], kept["iteration"]
             logger.info("The best %s so far is %.4f.", self._metric, self.best_value)
-            self._stop_if_hopeless(self.trainer.start_iter - 1)
+            if not self.trainer.has_open_step:  # then one more evaluation is to come
+                self._stop_if_hopeless(self.trainer.start_iter - 1)
 
     def after_step(self) -> None:
         """Look at the metric after an evaluation.

@@ -1,9 +1,7 @@
 """From a config to a trained, evaluated model, in a way that survives being killed."""
 
 import itertools
-import json
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +10,6 @@ import torch
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
-from d2seg.core.runtime.files import replace_when_complete
 from d2seg.datasets import CLASS_SECTIONS, register_datasets
 from d2seg.framework import (
     CfgNode,
@@ -38,11 +35,20 @@ from d2seg.train.feature_dump import FeatureDumpHook
 from d2seg.train.history import RecentMetrics
 from d2seg.train.loader import TrainLoader
 from d2seg.train.mapper import build_train_mapper
+from d2seg.train.resuming import drop_later_lines, was_killed_after_checkpoint, write_period
 from d2seg.train.step import TrainStep
 from d2seg.train.throughput import Throughput
 from d2seg.train.validation import ValidationLoss
 
 logger = logging.getLogger(__name__)
+
+_AFTER_CHECKPOINT = (
+    hooks.EvalHook,
+    ValidationLoss,
+    KeepBest,
+    FeatureDumpHook,
+    hooks.PeriodicWriter,
+)
 
 
 class ClassNames:
@@ -81,6 +87,10 @@ class Trainer(DefaultTrainer):
     Args:
         cfg: A config of a model, a solver and data sets, with the plugin's keys. Not modified.
 
+    Attributes:
+        has_open_step: The run that is resumed was killed after the checkpoint of an iteration, and
+            before its evaluation was over and its metrics written.
+
     Raises:
         ValueError: ``SOLVER.IMS_PER_BATCH`` does not divide into the processes and the parts.
     """
@@ -102,6 +112,7 @@ class Trainer(DefaultTrainer):
             half=half_precision(cfg),
             nan_guard=cfg.TRAIN.NAN_GUARD,
         )
+        self.has_open_step = False
         self._classes = ClassNames(_class_names(cfg))
         self.checkpointer.add_checkpointable("classes", self._classes)
         self._check_evaluation()
@@ -124,9 +135,36 @@ class Trainer(DefaultTrainer):
         super().resume_or_load(resume)
         self.data_loader.seed = self._trainer.seed
         self.data_loader.start_iteration = self.start_iter
-        if comm.is_main_process() and resume:
-            # Without a checkpoint, as after an early death, everything begins again.
-            _drop_later_lines(Path(self.cfg.OUTPUT_DIR) / "metrics.json", self.start_iter)
+        self.has_open_step = False
+        if resume:
+            self.has_open_step = comm.all_gather(self._tidy_metrics())[0]
+
+    def _tidy_metrics(self) -> bool:
+        """Drop metrics that come again; tell in the main process whether some never came."""
+        if not comm.is_main_process():
+            return False
+        metrics = Path(self.cfg.OUTPUT_DIR) / "metrics.json"
+        # Without a checkpoint, as after an early death, everything begins again.
+        drop_later_lines(metrics, self.start_iter)
+        period = write_period(self.cfg.TEST.EVAL_PERIOD)
+        return was_killed_after_checkpoint(metrics, self.start_iter, period, self.max_iter)
+
+    def before_train(self) -> None:
+        """Do what comes before the first step; first of all what the last one was killed in."""
+        super().before_train()
+        if self.has_open_step:
+            self._close_step()
+
+    def _close_step(self) -> None:
+        """Do what comes after the checkpoint of a step: evaluate, look for the best, write."""
+        last = self.start_iter - 1
+        logger.info("Iteration %d was saved, but not evaluated and written: doing so.", last)
+        self.iter = self.storage.iter = self.storage.start_iter = last
+        for hook in self._hooks:
+            if isinstance(hook, _AFTER_CHECKPOINT):
+                hook.after_step()
+        self.iter = self.storage.iter = self.start_iter
+        self.has_open_step = False
 
     def build_hooks(self) -> list[HookBase | None]:
         """Return the hooks of the config, in the order in which they need each other."""
@@ -152,7 +190,7 @@ class Trainer(DefaultTrainer):
             made.append(self._feature_dump() if cfg.FEATURES.DUMP_IMAGES else None)
             made.append(self._profiler() if keys.PROFILE_ITERS else None)
             # No evaluation waits to be written.
-            made.append(hooks.PeriodicWriter(self.build_writers(), period=math.gcd(20, period)))
+            made.append(hooks.PeriodicWriter(self.build_writers(), period=write_period(period)))
         return made
 
     def _moving_average(self) -> MovingAverage:
@@ -375,24 +413,3 @@ def _repeat_factors(cfg: CfgNode, images: list[dict[str, Any]]) -> torch.Tensor 
         "DATALOADER.SAMPLER_TRAIN is TrainingSampler, RepeatFactorTrainingSampler or "
         f"RandomSubsetTrainingSampler; found '{keys.SAMPLER_TRAIN}'."
     )
-
-
-def _drop_later_lines(path: Path, start_iter: int) -> None:
-    """Remove what a killed run wrote after its last checkpoint: it will be written again."""
-    if not path.is_file():
-        return
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    kept = [line for line in lines if _stays(line, start_iter)]
-    if len(kept) < len(lines):
-        with replace_when_complete(path) as temporary:
-            temporary.write_text("".join(kept), encoding="utf-8")
-
-
-def _stays(line: str, start_iter: int) -> bool:
-    try:
-        metrics = json.loads(line)
-    except json.JSONDecodeError:
-        return False  # half a line
-    # The evaluation at the end of a training has the number of the iteration after the last.
-    is_last_evaluation = metrics["iteration"] == start_iter and "total_loss" not in metrics
-    return metrics["iteration"] < start_iter or is_last_evaluation

@@ -151,6 +151,40 @@ def kill_at_some_moment(command: list[str], run: Path, chance: random.Random) ->
 
 
 @pytest.mark.slow
+def test_an_evaluation_that_a_run_was_killed_in_is_done_when_it_is_resumed(
+    write_config: WriteConfig, tmp_path: Path
+) -> None:
+    options = {
+        "TEST__EVAL_PERIOD": 2,
+        "TRAIN__VALIDATION_LOSS": True,
+        "TRAIN__BEST_METRIC": "val_total_loss",
+        "TRAIN__BEST_MODE": "min",
+        "TRAIN__PATIENCE": 1,  # without the evaluation this would be over
+    }
+    train(write_config(OUTPUT_DIR=str(tmp_path / "whole"), **options))
+    config = write_config(OUTPUT_DIR=str(tmp_path / "killed"), **options)
+    dies = (
+        "import os, sys; from d2seg.cli import main; from d2seg.train import Trainer;"
+        "evaluate = Trainer.evaluate;"
+        "Trainer.evaluate = lambda t: os.kill(os.getpid(), 9) if t.iter == 3 else evaluate(t);"
+        "sys.exit(main(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", dies, "train", "--config-file", str(config)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert (tmp_path / "killed" / "last_checkpoint").read_text() == "model_0000003.pth"
+    train(config, resume=True)
+    whole, killed = read_metrics(tmp_path / "whole"), read_metrics(tmp_path / "killed")
+    assert {"val_total_loss", "total_loss"} <= set(whole[3])
+    assert killed == whole
+    first, second = (
+        torch.load(tmp_path / run / "model_best.pth", weights_only=True)
+        for run in ("whole", "killed")
+    )
+    assert (first["iteration"], first["value"]) == (second["iteration"], second["value"])
+
+
+@pytest.mark.slow
 def test_a_killed_process_is_resumed_with_the_same_losses(
     write_config: WriteConfig, tmp_path: Path
 ) -> None:
