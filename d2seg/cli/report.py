@@ -4,13 +4,14 @@ import argparse
 from pathlib import Path
 
 EPILOG = """\
-Detections are COCO results, as a COCOEvaluator writes them (coco_instances_results.json). The
-output folder gets index.html (average precision, precision-recall curves, confusion matrix, worst
-images), report.json (all numbers) and pictures/.
+Detections are COCO results, as a COCOEvaluator writes them: a training leaves those of the data set
+NAME in inference/NAME/coco_instances_results.json. The output folder gets index.html (average
+precision, precision-recall curves, confusion matrix, worst images), report.json (all numbers) and
+pictures/.
 
 example:
-  d2seg report --json instances_val.json --detections inference/coco_instances_results.json \\
-      --images val/ --output report
+  d2seg report --json instances_val.json --images val/ --output report \\
+      --detections output/inference/my_val/coco_instances_results.json
 """
 
 
@@ -49,9 +50,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Measure and write; return the exit code."""
     import json
+    import sys
 
     from d2seg.report.evaluation import guess_iou_type, read_detections, write_evaluation_report
 
+    if not args.images.is_dir():
+        raise FileNotFoundError(f"There is no image folder '{args.images}'.")
     detections = read_detections(args.detections)
     iou_type = args.iou_type or guess_iou_type(detections)
     page = write_evaluation_report(
@@ -65,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
         score_threshold=args.score_threshold,
     )
     report = json.loads(page.with_name("report.json").read_text(encoding="utf-8"))
+    for warning in report["warnings"]:
+        print(f"warning: {warning}", file=sys.stderr)
     for name in ("AP", "AP50", "AP75"):
         value = report["average_precision"][name]
         print(f"{iou_type} {name:<5} {'undefined' if value is None else f'{value:.3f}'}")

@@ -9,6 +9,7 @@ from markupsafe import Markup
 from d2seg.report.evaluation.evaluate import Evaluation
 from d2seg.report.evaluation.scores import MATCH_INDEX, Measurement, ScoreCurve
 from d2seg.report.evaluation.svg import Axes, Bars, Line, bar_chart, line_chart, round_steps
+from d2seg.report.evaluation.tables import percent
 
 CLASS_COLORS = (
     "#3584e4", "#e66100", "#26a269", "#c061cb", "#c88800",
@@ -36,7 +37,7 @@ def iou_chart(measurement: Measurement) -> Chart:
     thresholds = measurement.iou_thresholds
     lines = [
         Line(
-            f"IoU {threshold:.2f}: AP {100 * curve.mean():.1f}",
+            f"IoU {threshold:.2f}: AP {percent(100 * curve.mean())}",
             _curve_points(measurement.recalls, curve),
             f"hsl({225 + 165 * index / max(1, len(thresholds) - 1):.0f} 72% 55%)",
         )
@@ -61,7 +62,7 @@ def class_chart(evaluation: Evaluation) -> Chart:
 
     def line(index: int, color: str, width: float) -> Line:
         curve = measurement.precision[MATCH_INDEX, :, index]
-        name = f"{classes[index].name}: AP50 {classes[index].ap50:.1f}"
+        name = f"{classes[index].name}: AP50 {percent(classes[index].ap50)}"
         return Line(name, _curve_points(measurement.recalls, curve), color, width)
 
     colored = [

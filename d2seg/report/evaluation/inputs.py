@@ -71,7 +71,10 @@ def read_detections(source: JsonSource | Sequence[Mapping[str, Any]]) -> list[di
         detections, name = _read_json(source), f"'{source}'"
     listed = isinstance(detections, Sequence) and not isinstance(detections, str)
     if not listed or not all(isinstance(item, Mapping) for item in detections):
-        raise ValueError(f"Detections must be a list of dicts (COCO results); {name} is not.")
+        raise ValueError(
+            f"Detections must be a list of dicts (COCO results); {name} is not. A training leaves "
+            "them in inference/NAME/coco_instances_results.json; results.json has its metrics."
+        )
     return [dict(detection) for detection in detections]
 
 

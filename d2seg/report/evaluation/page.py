@@ -22,6 +22,9 @@ from d2seg.report.page import EMPTY_TABLE, Table
 
 SHOWN_CLASSES = 20
 """With more classes the others are folded away."""
+FEW = 0.05
+"""A model that finds less than this share of the objects was hardly meant for them."""
+SAME = "Do detections and annotations belong to the same images?"
 WHAT = {"segm": "masks", "bbox": "boxes"}
 
 LEGEND = {
@@ -134,7 +137,8 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
     summary = evaluation.measurement.summary
     shares = evaluation.curve.at(evaluation.threshold)
     names = ("precision", "recall", "F1")
-    at_threshold = f"at score {evaluation.threshold:.2f}"
+    chosen = evaluation.curve.correct.any() or not evaluation.threshold_is_best
+    at_threshold = f"at score {evaluation.threshold:.2f}" if chosen else "of all detections"
     return [
         *((percent(summary[name]), name) for name in ("AP", "AP50", "AP75")),
         *(
@@ -146,11 +150,21 @@ def _figures(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 def _warnings(evaluation: Evaluation, worst: Sequence[WorstImage]) -> list[str]:
     warnings = []
+    num_objects, found = evaluation.curve.num_objects, int(evaluation.curve.correct.sum())
     if not evaluation.measurement.coco_eval.cocoDt.anns:
         warnings.append("There are no detections.")
-    elif not evaluation.curve.correct.any():
-        warnings.append("No detection is correct, not even at IoU 0.5.")
-    if not evaluation.curve.num_objects:
+    elif num_objects and found < FEW * num_objects:
+        warnings.append(
+            f"Only {found} of the annotated objects ({num_objects:,}) were found, even at IoU 0.5 "
+            f"and whatever the score. {SAME}"
+        )
+    outside = _count_outside(evaluation)
+    if outside:
+        warnings.append(
+            f"{_count(outside, 'detection')} went beyond the edge of the image, as those of larger "
+            f"images do. {SAME}"
+        )
+    if not num_objects:
         warnings.append("There are no annotated objects, so nothing can be measured.")
     if 0 in evaluation.ground_truth.anns:
         warnings.append(
@@ -159,10 +173,20 @@ def _warnings(evaluation: Evaluation, worst: Sequence[WorstImage]) -> list[str]:
     unread = sum(bool(image.problem) for image in worst)
     if unread:
         warnings.append(
-            f"{unread} of the {len(worst)} pictures below are drawn on grey, because the image "
+            f"{unread} of the {len(worst)} pictures on the page are drawn on grey, because the image "
             "file is missing or does not fit; each says why."
         )
     return warnings
+
+
+def _count_outside(evaluation: Evaluation) -> int:
+    """Count the detections whose box ends more than a pixel beyond the image."""
+    images = evaluation.ground_truth.imgs
+    outside = 0
+    for item in evaluation.measurement.coco_eval.cocoDt.anns.values():
+        (x, y, width, height), image = item["bbox"], images[item["image_id"]]
+        outside += x + width > image["width"] + 1 or y + height > image["height"] + 1
+    return outside
 
 
 def _charts(evaluation: Evaluation, histogram: Chart) -> list[Chart]:
@@ -178,7 +202,7 @@ def _threshold(evaluation: Evaluation) -> str:
     elif evaluation.curve.correct.any():
         how = "where F1 over all classes is highest"
     else:
-        how = "all of them, because none is correct"
+        how = "all of them, because no score tells correct ones from others"
     return (
         f"Here a detection counts from a score of {evaluation.threshold:.3g} on ({how}) and is "
         "correct if it is the best match of an object of its class with IoU 0.5 or more."

@@ -67,7 +67,8 @@ def write_evaluation_report(
     worst = write_worst_images(folder, ranked, truth, Path(image_root), iou_type)
     chart, histogram = score_histogram(evaluation.curve, evaluation.threshold)
     page = build_page(evaluation, chart, worst, title or DEFAULT_TITLE)
-    _write_json(folder / "report.json", evaluation_results(evaluation, histogram, worst))
+    results = evaluation_results(evaluation, histogram, worst, page.warnings)
+    _write_json(folder / "report.json", results)
     # vars, not asdict: that would copy the drawings, which are marked as safe, as plain texts.
     write_html(folder / "index.html", "d2seg.report", "evaluation.html", vars(page))
     return folder / "index.html"

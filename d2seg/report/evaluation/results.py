@@ -13,7 +13,10 @@ from d2seg.report.evaluation.worst import WorstImage
 
 
 def evaluation_results(
-    evaluation: Evaluation, histogram: dict[str, list[float]], worst: Sequence[WorstImage]
+    evaluation: Evaluation,
+    histogram: dict[str, list[float]],
+    worst: Sequence[WorstImage],
+    warnings: Sequence[str],
 ) -> dict[str, Any]:
     """Put everything that was measured into one dict for ``json.dump``.
 
@@ -25,10 +28,12 @@ def evaluation_results(
         evaluation: What was measured.
         histogram: The numbers of the score histogram.
         worst: The images that were drawn.
+        warnings: What a reader should know first.
     """
     precision, recall, f1 = evaluation.curve.at(evaluation.threshold)
     return {
         "iou_type": evaluation.iou_type,
+        "warnings": list(warnings),
         "counts": _counts(evaluation),
         "average_precision": _plain(evaluation.measurement.summary),
         "classes": [_class_dict(one) for one in evaluation.class_figures()],
@@ -77,7 +82,7 @@ def _curves(evaluation: Evaluation) -> dict[str, Any]:
     return {
         "recall": measurement.recalls.tolist(),
         "mean_by_iou": {
-            f"{threshold:.2f}": curve.tolist()
+            f"{threshold:.2f}": _plain(curve.tolist())
             for threshold, curve in zip(measurement.iou_thresholds, mean, strict=True)
         },
         "by_class_at_iou_0.50": [

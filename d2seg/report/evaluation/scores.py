@@ -77,10 +77,10 @@ class Measurement:
         }
 
     def mean_precision(self) -> np.ndarray:
-        """Average over the categories that have objects: (T, R) float; zeros if none has."""
+        """Average over the categories that have objects: (T, R) float; nan if none has."""
         measured = ~np.isnan(self.precision).all(axis=(0, 1))
         if not measured.any():
-            return np.zeros(self.precision.shape[:2])
+            return np.full(self.precision.shape[:2], np.nan)
         return np.asarray(self.precision[:, :, measured].mean(axis=2))
 
 

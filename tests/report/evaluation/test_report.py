@@ -170,6 +170,10 @@ def test_without_objects(tmp_path: Path) -> None:
     assert "There are no annotated objects" in page.text
     assert set(report["average_precision"].values()) == {None}
     assert report["confusion_matrix"]["counts"][2] == [1, 0, 0]
+    assert report["warnings"] == ["There are no annotated objects, so nothing can be measured."]
+    assert set(report["precision_recall"]["mean_by_iou"]["0.50"]) == {None}
+    assert "IoU 0.50: AP \N{EN DASH}" in page.text
+    assert "precision of all detections" in page.text
 
 
 def test_without_images_and_classes(tmp_path: Path) -> None:
@@ -212,7 +216,7 @@ def test_missing_and_unfit_images_are_drawn_on_grey_and_named(tmp_path: Path) ->
     (tmp_path / "other" / "2.png").write_text("no image")
     Image.new("RGB", (HEIGHT, WIDTH)).save(tmp_path / "other" / "3.png")
     page, report = write(tmp_path, scene, [], image_root=tmp_path / "other")
-    assert "2 of the 3 pictures below are drawn on grey" in page.text
+    assert "2 of the 3 pictures on the page are drawn on grey" in page.text
     problems = [image["problem"] for image in report["worst_images"]]
     assert problems[0] is None
     assert "cannot be read as an image" in problems[1]
@@ -262,3 +266,32 @@ def test_the_command_writes_the_report(tmp_path: Path, capsys: pytest.CaptureFix
     assert cli.main([*arguments[:-2], "--iou-type", "bbox", "--score-threshold", "0.8"]) == 0
     report = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (report["iou_type"], report["threshold"]["score"]) == ("bbox", 0.8)
+
+
+@pytest.mark.parametrize(("score", "threshold"), [(0.9, None), (0.9, 0.5)])
+def test_detections_of_other_images_are_suspected(
+    tmp_path: Path, score: float, threshold: float | None
+) -> None:
+    found = [detection(1, 1, score, RIGHT)]
+    beyond = [{**detection(1, 1, score, RIGHT), "bbox": [50, 30, 12, 5]}]
+    scene = dataset([(1, 1, LEFT)])
+    page, report = write(tmp_path, scene, found, score_threshold=threshold)
+    assert "Only 0 of the annotated objects (1) were found, even at IoU 0.5" in page.text
+    assert len(report["warnings"]) == 1
+    page, _ = write(tmp_path, scene, beyond, iou_type="bbox", score_threshold=threshold)
+    assert "1 detection went beyond the edge of the image" in page.text
+
+
+def test_the_command_says_what_does_not_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "truth.json").write_text(json.dumps(PETS))
+    (tmp_path / "found.json").write_text(json.dumps([detection(1, 2, 0.5, BELOW)]))
+    (tmp_path / "empty").mkdir()
+    arguments = ["report", "--json", str(tmp_path / "truth.json"), "--output", str(tmp_path / "o")]
+    arguments += ["--detections", str(tmp_path / "found.json"), "--images"]
+    assert cli.main([*arguments, str(tmp_path / "nofolder")]) == 1
+    assert "There is no image folder '" in capsys.readouterr().err
+    assert not (tmp_path / "o").exists()
+    assert cli.main([*arguments, str(tmp_path / "empty")]) == 0
+    assert "warning: 1 of the 1 pictures on the page are drawn on grey" in capsys.readouterr().err
