@@ -173,8 +173,8 @@ def _warnings(evaluation: Evaluation, worst: Sequence[WorstImage]) -> list[str]:
     unread = sum(bool(image.problem) for image in worst)
     if unread:
         warnings.append(
-            f"{unread} of the {len(worst)} pictures on the page are drawn on grey, because the image "
-            "file is missing or does not fit; each says why."
+            f"{unread} of the {len(worst)} pictures on the page are drawn on grey, because the "
+            "image file is missing or does not fit; each says why."
         )
     return warnings
 
