@@ -24,7 +24,6 @@ class Backend(Protocol):
         resizes_inside: Whether it resizes images itself.
         interpolate: Whether it wants images resized by plain interpolation, without smoothing.
         takes_batches: Whether it takes several images of one size together.
-        device: Where it computes.
     """
 
     class_names: tuple[str, ...]
@@ -34,7 +33,10 @@ class Backend(Protocol):
     resizes_inside: bool
     interpolate: bool
     takes_batches: bool
-    device: torch.device
+
+    @property
+    def device(self) -> torch.device | str:
+        """Where it computes; a text of runtimes other than torch."""
 
     def run(self, inputs: Sequence[NetworkInput]) -> list[Prediction]:
         """Find the objects of images of one size.

@@ -31,7 +31,7 @@ class FileBackend:
     Args:
         run: From (3, H, W) to the outputs, in the order of the description.
         description: What the file says of itself.
-        device: Where it computes.
+        device: Where it computes, by the name that its runtime has for it.
         fit: Computes the size that it wants an image in.
         limit_hw: Height and width of the largest image that it takes; None without such a limit.
 
@@ -45,7 +45,7 @@ class FileBackend:
         self,
         run: RunFile,
         description: ModelDescription,
-        device: torch.device,
+        device: torch.device | str,
         fit: Fit,
         limit_hw: SizeHW | None = None,
     ) -> None:

@@ -5,8 +5,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from d2seg.predict.file_backend import FileBackend, fit_outside
 from d2seg.predict.images import NetworkInput
 from d2seg.predict.prediction import Prediction
@@ -17,12 +15,11 @@ class GraphBackend(FileBackend):
 
     Args:
         runner: The file in its runtime, a :class:`d2seg.export.batched.runner.FileRunner`.
-        device: Where it computes.
     """
 
-    def __init__(self, runner: Any, device: torch.device) -> None:
+    def __init__(self, runner: Any) -> None:
         description = runner.description
-        super().__init__(runner, description, device, fit_outside(description))
+        super().__init__(runner, description, runner.device, fit_outside(description))
         self._runner = runner
         self.takes_batches = runner.takes_batches
 
@@ -34,11 +31,9 @@ class GraphBackend(FileBackend):
 
 def load_onnx(path: Path, device: str) -> GraphBackend:
     """Load an ``.onnx`` that d2seg exported; see :func:`d2seg.predict.file_backend.load_file`."""
-    runner = import_module("d2seg.export.onnx.file").load_onnx(path, device)
-    return GraphBackend(runner, torch.device("cpu"))
+    return GraphBackend(import_module("d2seg.export.onnx.file").load_onnx(path, device))
 
 
 def load_openvino(path: Path, device: str) -> GraphBackend:
     """Load an ``.xml`` that d2seg exported; see :func:`d2seg.predict.file_backend.load_file`."""
-    runner = import_module("d2seg.export.openvino.file").load_openvino(path, device)
-    return GraphBackend(runner, torch.device("cpu"))
+    return GraphBackend(import_module("d2seg.export.openvino.file").load_openvino(path, device))

@@ -190,6 +190,31 @@ def test_somebody_elses_file_is_refused(tmp_path: Path) -> None:
         Predictor(tmp_path / "missing.onnx")
 
 
+class FakeSession:
+    """A session of an onnxruntime with CUDA."""
+
+    def __init__(self, path: str, options: Any, providers: list[Any]) -> None:
+        assert providers[0] == ("CUDAExecutionProvider", {"device_id": "1"})
+
+    def get_providers(self) -> list[str]:
+        return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def get_outputs(self) -> list[Any]:
+        return []
+
+
+def test_a_device_is_taken_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = onnx_file(MASKS, "single").path
+    caplog.clear()  # of what the export said
+    assert Predictor(path, device="cuda:1").device == "cpu"
+    assert caplog.messages == ["This onnxruntime has no 'cuda:1'; using the CPU."]
+    monkeypatch.setattr(onnxruntime, "InferenceSession", FakeSession)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    assert Predictor(path, device="cuda:1").device == "cuda:1"
+
+
 def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     path = onnx_file(MASKS, "single").path
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)

@@ -18,16 +18,19 @@ class FileRunner:
     Args:
         run: The file in its runtime.
         description: What it says of itself; its tensors tell the layout.
+        device: Where the runtime computes, by its own name.
 
     Attributes:
         description: As given.
+        device: As given.
         takes_batches: Whether the file takes several images together.
         names: What a call returns, in this order.
     """
 
-    def __init__(self, run: RunNamed, description: ModelDescription) -> None:
+    def __init__(self, run: RunNamed, description: ModelDescription, device: str = "cpu") -> None:
         self._run = run
         self.description = description
+        self.device = device
         outputs = {schema.name for schema in description.outputs}
         self.takes_batches = "detections_per_batch" in outputs
         has = {"masks": {"masks", "raw_masks"} & outputs, "keypoints": {"keypoints"} & outputs}

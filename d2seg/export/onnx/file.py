@@ -137,8 +137,8 @@ def load_onnx(path: str | os.PathLike[str], device: str = "cpu") -> FileRunner:
 
     Args:
         path: An ``.onnx`` that d2seg exported.
-        device: ``cpu``, or ``cuda`` with an onnxruntime that has it; without, the CPU serves and a
-            warning says so.
+        device: ``cpu``, or ``cuda`` (``cuda:1``) with an onnxruntime that has it; without, the CPU
+            serves and a warning says so.
 
     Raises:
         FileNotFoundError, ValueError: There is no such file, or d2seg did not write it.
@@ -148,23 +148,25 @@ def load_onnx(path: str | os.PathLike[str], device: str = "cpu") -> FileRunner:
     import onnxruntime
 
     description = read_onnx_description(path)
-    providers = ["CPUExecutionProvider"]
-    if device.startswith("cuda"):
-        if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
-            providers.insert(0, "CUDAExecutionProvider")
-        else:
-            logger.warning("This onnxruntime has no '%s'; using the CPU.", device)
+    kind, _, number = device.partition(":")
+    providers: list[Any] = ["CPUExecutionProvider"]
+    if kind == "cuda" and "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        providers.insert(0, ("CUDAExecutionProvider", {"device_id": number or "0"}))
     session = open_session(path, providers)
+    # Where libraries of CUDA are missing the session takes the CPU by itself.
+    place = device if session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
+    if place != device:
+        logger.warning("This onnxruntime has no '%s'; using the CPU.", device)
     names = [one.name for one in session.get_outputs()]
 
     def run(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found = session.run(names, {name: value.numpy() for name, value in inputs.items()})
         return {name: as_tensor(value) for name, value in zip(names, found, strict=True)}
 
-    return FileRunner(run, description)
+    return FileRunner(run, description, place)
 
 
-def open_session(path: str | os.PathLike[str], providers: list[str]) -> Any:
+def open_session(path: str | os.PathLike[str], providers: list[Any]) -> Any:
     """Load any ONNX file into onnxruntime, with as many threads as torch has.
 
     Raises:

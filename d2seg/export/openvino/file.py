@@ -155,7 +155,7 @@ def load_openvino(
         request.infer({name: value.numpy() for name, value in inputs.items()})
         return {name: as_tensor(request.get_tensor(name).data) for name in names}
 
-    return FileRunner(run, description)
+    return FileRunner(run, description, place.lower())
 
 
 def usable_device(core: Any, wanted: str) -> str:
