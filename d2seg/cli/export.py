@@ -23,6 +23,7 @@ what comes:
   tensors go in: the image (3, H, W) in the top left of a canvas of --input-size, and the height
   and width (2,) int64 that it takes there. Out come lists of fixed length, and last count (1,): so
   many of the detections exist. d2seg.export.executorch.load_pte does the resizing and the cutting.
+  --weights int8 computes in int8 too, by the ranges of numbers on images of --calibration.
   Needs pip install "d2seg[executorch]" and takes minutes.
 
   --format onnx writes DIR/model.onnx, opset 18, standard operators only. Names and shapes are those
@@ -134,8 +135,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--calibration",
         nargs="+",
         metavar="PATH",
-        help="of an openvino with --weights int8: images, folders, glob patterns to measure the "
-        "ranges of numbers on",
+        help="of an openvino or pte with --weights int8: images, folders, glob patterns to measure "
+        "the ranges of numbers on (a pte takes --images without)",
     )
     parser.add_argument(
         "--images",

@@ -103,7 +103,8 @@ def export_model(
             above; ``batched`` takes several and returns lists of one length, filled up with zeros,
             see :func:`d2seg.postprocess.slice_batch`; ``segmentoly`` has the names of that toolbox.
         calibration: Files, folders or patterns of images such as the file will see; an ``openvino``
-            with ``int8`` computes in int8 too, by the ranges of numbers that occur on these.
+            or ``pte`` with ``int8`` computes in int8 too, by the ranges of numbers that occur on
+            these. A ``pte`` takes ``images`` without them.
 
     Returns:
         How the file compares with the model, image by image.
@@ -146,7 +147,11 @@ def export_model(
     if format == "pte":
         from d2seg.export.static.export import export_pte
 
-        samples = verification_images(cfg, images or [SHIPPED_IMAGES])
+        samples = (
+            load_images(cfg, calibration)
+            if calibration
+            else verification_images(cfg, images or [SHIPPED_IMAGES])
+        )
         return export_pte(eager, deployable, description, target, tensors, samples, canvas_hw)
     if format == "onnx":
         from d2seg.export.onnx.export import export_onnx

@@ -87,19 +87,19 @@ def check_layout(
 
 
 def check_calibration(format: str, weights: str, calibration: Sequence[str | Path] | None) -> None:
-    """Refuse int8 for OpenVINO without images to measure on, and such images for anything else.
+    """Refuse int8 for OpenVINO without images to measure on, and such images where none are used.
 
     Raises:
         ValueError: Says what to give.
     """
-    wanted = format == "openvino" and weights == "int8"
-    if wanted and not calibration:
+    used = weights == "int8" and format in ("openvino", "pte")
+    if used and format == "openvino" and not calibration:
         raise ValueError(
             "weights 'int8' of format 'openvino' computes in int8 and needs calibration images: "
             "give a folder of some hundred that are like those the file will see (--calibration)."
         )
-    if calibration and not wanted:
+    if calibration and not used:
         raise ValueError(
-            f"calibration is for format 'openvino' with weights 'int8', not for '{format}' with "
-            f"'{weights}'."
+            "calibration is for format 'openvino' or 'pte' with weights 'int8', not for "
+            f"'{format}' with '{weights}'."
         )

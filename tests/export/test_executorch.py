@@ -216,6 +216,28 @@ def test_options_that_do_not_go_together_are_refused(
     assert list(tmp_path.iterdir()) == []
 
 
+@needs_executorch
+@pytest.mark.parametrize("given", [True, False])
+def test_ranges_are_measured_on_calibration_images(
+    given: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured: list[Any] = []
+
+    def quantise(model: Any, inputs: Any) -> None:
+        measured.extend(tuple(size.tolist()) for _, size in inputs)
+        raise InterruptedError
+
+    monkeypatch.setattr(static_export, "quantise", quantise)
+    options: dict[str, Any] = {"images": [write_pictures(tmp_path / "images")], "weights": "int8"}
+    if given:
+        options["calibration"] = [tmp_path / "images" / "1.png"]
+    cfg = small_config()
+    with pytest.raises(InterruptedError):
+        export_model(thin_model(cfg), cfg, tmp_path, "pte", canvas_hw=(64, 96), **options)
+    assert measured[:1] == ([(64, 34)] if given else [(62, 96)])
+    assert len(measured) == (1 if given else 6)
+
+
 def test_outputs_are_tensors_without_masks() -> None:
     model = DeployableRCNN(thin_model(thin_config(MODEL__MASK_ON=False)))
     outputs = StaticRCNN(model, (64, 96))(pictures()[0][:, :64, :96], torch.tensor([64, 96]))

@@ -34,6 +34,8 @@ def test_single_image_finds_what_the_model_finds() -> None:
     found = Predictor(path)(pictures()[0].byte().permute(1, 2, 0).numpy(), "BGR")
     assert found.masks().shape[1:] == (97, 150)
     assert found.keypoints is not None
+    assert Predictor(path).device == "cpu"
+    assert Predictor(path, device="auto").device == "auto"
 
 
 def test_description_is_in_the_graph_and_numbers_beside_it() -> None:
@@ -130,6 +132,26 @@ def test_calibration_images_that_are_not_there(tmp_path: Path) -> None:
     options: dict[str, Any] = {"weights": "int8", "calibration": [tmp_path / "nowhere"]}
     with pytest.raises(FileNotFoundError, match="nowhere"):
         export_model(thin_model(), thin_config(), tmp_path / "out", "openvino", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("format", "options", "sentence"),
+    [
+        (
+            "openvino",
+            {"weights": "int8"},
+            "needs calibration images: give a folder of some hundred",
+        ),
+        ("openvino", {"calibration": [IMAGES]}, "not for 'openvino' with 'fp32'"),
+        ("ptl", {"weights": "int8", "calibration": [IMAGES]}, "'pte' with weights 'int8', not for"),
+    ],
+)
+def test_calibration_goes_with_int8_arithmetic(
+    tmp_path: Path, format: str, options: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        export_model(thin_model(), thin_config(), tmp_path / "out", format, **options)
     assert list(tmp_path.iterdir()) == []
 
 
