@@ -27,6 +27,7 @@ from d2seg.predict.model_backend import ModelBackend
 from tests.conftest import ROOT, RunPython
 from tests.core.modeling.thin import thin_architecture
 from tests.export.models import thin_model
+from tests.export.static.test_runner import letterboxed
 from tests.inputs.pictures import write_video
 from tests.predict.conftest import Stored
 from tests.reference import deterministic
@@ -211,17 +212,22 @@ def test_a_file_takes_other_sizes_too(stored: Stored) -> None:
 
 
 def test_an_image_larger_than_a_fixed_size_is_refused(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ModelBackend, "limit_hw", (64, 96))
-    small = Predictor(stored.cfg, resize=fit_window(64, 96))
-    assert len(small(IMAGES[0], "BGR")) > 0
+    # The module that becomes a .pte, of 128 x 160, in place of a file that takes a minute to write.
+    monkeypatch.setattr("d2seg.export.executorch.load_pte", lambda path: letterboxed())
+    (file := tmp_path / "mobile.pte").touch()
+    whole = Predictor(file)(IMAGES[0], "BGR")
+    assert len(whole) > 0
+    assert torch.equal(
+        Predictor(file, resize=fit_window(128, 160))(IMAGES[0], "BGR").boxes, whole.boxes
+    )
     message = (
-        r"An image of 130 x 70 \(height x width\) becomes 100 x 54, but this file takes at most 64 "
-        "x 96; leave the resizing to it"
+        r"An image of 130 x 70 \(height x width\) becomes 200 x 108, but this file takes at most "
+        "128 x 160; leave the resizing to it"
     )
     with pytest.raises(ValueError, match=message):
-        Predictor(stored.cfg, resize=fit_window(100, 100))(IMAGES[1], "BGR")
+        Predictor(file, resize=fit_window(200, 200))(IMAGES[1], "BGR")
 
 
 def test_a_file_that_resizes_itself_is_not_told_how(
