@@ -11,6 +11,7 @@ import numpy as np
 from torchvision.ops import nms
 
 from d2seg.framework import CfgNode
+from d2seg.inputs import find_sources
 from d2seg.predict.backend import Backend
 from d2seg.predict.file_backend import LOADERS, load_file
 from d2seg.predict.images import (
@@ -40,7 +41,7 @@ class Predictor:
         predictor = Predictor("config.yaml", "model_final.pth")
         found = predictor("photo.jpg")
         found = predictor(frame, "BGR")  # an array, and the order of its channels
-        for found in predictor.stream(paths): ...
+        for found in predictor.stream("photos/"): ...
 
     Images are resized as the model's config says for testing, and results are in pixels of the
     image as it was given.
@@ -176,13 +177,16 @@ class Predictor:
         return next(self.stream([image], channel_order))
 
     def stream(
-        self, images: Iterable[ImageLike], channel_order: str | None = None
+        self,
+        images: Iterable[ImageLike] | str | os.PathLike[str],
+        channel_order: str | None = None,
     ) -> Iterator[Prediction]:
         """Find the objects of many images; no more of them are held than one batch.
 
         Args:
-            images: As for a call, in any number; also what :func:`d2seg.inputs.find_sources` finds
-                in folders, patterns, COCO files and videos, and a :class:`d2seg.inputs.Camera`.
+            images: As for a call, in any number; a folder, a pattern, a COCO file or a video; what
+                :func:`d2seg.inputs.find_sources` finds in several of those; or a
+                :class:`d2seg.inputs.Camera`.
             channel_order: Of all arrays and tensors among them.
 
         Yields:
@@ -192,6 +196,8 @@ class Predictor:
             TypeError, ValueError, FileNotFoundError: As for a call, when the image is reached.
         """
         check_order(channel_order)
+        if isinstance(images, (str, os.PathLike)):
+            images = find_sources([os.fspath(images)])
         if self._tiles is None:
             yield from self._run(images, channel_order)
             return

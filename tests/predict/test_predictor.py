@@ -149,8 +149,10 @@ def test_folders_and_videos_are_streamed(stored: Stored, tmp_path: Path) -> None
     write_video(tmp_path / "film.avi", frames)
     Image.fromarray(frames[1]).save(tmp_path / "photo.png")
     predictor = Predictor(stored.ptl)
-    found = list(predictor.stream(find_sources([tmp_path])))
+    found = list(predictor.stream(tmp_path))
     assert len(found) == 3
+    several = predictor.stream(find_sources([tmp_path / "film.avi", tmp_path / "photo.png"]))
+    assert [len(one) for one in several] == [len(one) for one in found]
     for one, frame in zip(found, [*frames, frames[1]], strict=True):
         assert torch.equal(one.boxes, predictor(frame, "RGB").boxes)
 
@@ -230,12 +232,16 @@ def test_an_image_larger_than_a_fixed_size_is_refused(
         Predictor(file, resize=fit_window(200, 200))(IMAGES[1], "BGR")
 
 
-def test_a_file_that_resizes_itself_is_not_told_how(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
+def test_a_file_that_resizes_itself_is_given_whole_images_and_not_told_how(
+    stored: Stored, from_config: Predictor, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(ModelBackend, "resizes_inside", True)
+    images = find_images([DEMO_IMAGES])[:1]
+    export_model(thin_model(stored.cfg), stored.cfg, tmp_path, resize_inside=True, images=images)
+    file = tmp_path / "mobile_optimized.ptl"
+    for image in IMAGES:
+        assert_same(Predictor(file)(image, "BGR"), from_config(image, "BGR"))
     with pytest.raises(ValueError, match="This file resizes images itself; leave resize out"):
-        Predictor(stored.cfg, resize=stretch(10, 20))
+        Predictor(file, resize=stretch(10, 20))
 
 
 def test_a_window_has_a_height_and_a_width() -> None:
