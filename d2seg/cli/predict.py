@@ -97,7 +97,7 @@ def _add_showing(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--grid", action="store_true", help=f"write grid.jpg, the first {GRID_PICTURES} pictures"
     )
-    for what in ("masks", "boxes", "names", "scores"):
+    for what in ("masks", "boxes", "names", "scores", "keypoints"):
         parser.add_argument(
             *(f"--show-{what}", f"--show_{what}"),
             action=argparse.BooleanOptionalAction,
@@ -179,7 +179,13 @@ def _predict(args: argparse.Namespace, predictor: "Predictor", sources: Any, pac
         predict_sources,
     )
 
-    shown = Shown(args.show_masks, args.show_boxes, args.show_names, args.show_scores)
+    shown = Shown(
+        masks=args.show_masks,
+        boxes=args.show_boxes,
+        names=args.show_names,
+        scores=args.show_scores,
+        keypoints=args.show_keypoints,
+    )
     results = predict_sources(
         predictor,
         sources,

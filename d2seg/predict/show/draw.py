@@ -14,6 +14,8 @@ OPACITY = 0.45
 LABEL_LINES = 2
 """Objects that are not so many times as high and wide as their label is high get none: labels would
 cover them and each other."""
+POINT_SCORE = 0.05
+"""From this score on a keypoint is drawn, as in detectron2."""
 
 
 class Shown(NamedTuple):
@@ -24,12 +26,14 @@ class Shown(NamedTuple):
         boxes: Its box.
         names: The name of its class.
         scores: Its score, in percent.
+        keypoints: Its keypoints, but those that the model is not sure of.
     """
 
     masks: bool = True
     boxes: bool = True
     names: bool = True
     scores: bool = True
+    keypoints: bool = True
 
 
 class Drawer:
@@ -75,6 +79,11 @@ class Drawer:
         if self._shown.boxes:
             for box, color in zip(boxes, chosen, strict=True):
                 canvas.box(box, color)
+        if self._shown.keypoints and found.keypoints is not None:
+            for points, color in zip(found.keypoints.tolist(), chosen, strict=True):
+                for x, y, score in points:
+                    if score >= POINT_SCORE:
+                        canvas.point(x, y, color)
         if self._shown.names or self._shown.scores:
             for box, label, color in zip(boxes, self._labels(found), chosen, strict=True):
                 canvas.label(box, label, color)
@@ -104,6 +113,11 @@ class _Canvas:
         left, top, right, bottom = map(round, box_xyxy)
         inside = (left, top, max(right - 1, left), max(bottom - 1, top))
         self._draw.rectangle(inside, outline=color, width=self._line)
+
+    def point(self, x: float, y: float, color: RGB) -> None:
+        radius = self._line + 2
+        around = (x - 0.5 - radius, y - 0.5 - radius, x - 0.5 + radius, y - 0.5 + radius)
+        self._draw.ellipse(around, fill=color, outline=(255, 255, 255))
 
     def label(self, box_xyxy: Sequence[float], text: str, color: RGB) -> None:
         """Write above the box, or where that is outside of the picture at its upper edge."""

@@ -12,7 +12,7 @@ from d2seg.predict.show import Drawer, Shown, make_picture_grid
 from d2seg.visualize import instance_colors
 
 SIZE_HW = (120, 200)
-NOTHING = Shown(masks=False, boxes=False, names=False, scores=False)
+NOTHING = Shown(masks=False, boxes=False, names=False, scores=False, keypoints=False)
 
 
 def prediction(**changes: Any) -> Prediction:
@@ -61,6 +61,17 @@ def test_boxes_are_lines() -> None:
     assert drawn[60, 89]
     assert not drawn[60, 90]
     assert not drawn[60, 50]
+
+
+def test_keypoints_are_dots_where_the_model_is_sure() -> None:
+    points = torch.tensor([[[30.5, 60.5, 0.9], [70.5, 90.5, 0.01]], [[199.0, 0.0, 0.5]] * 2])
+    found = prediction(keypoints=points)
+    drawn = Drawer(NOTHING._replace(keypoints=True)).draw(grey(), found)
+    assert drawn[60, 30].tolist() == list(instance_colors(24)[0])
+    rows, columns = np.nonzero(changed(drawn)[:, :100])
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (57, 63, 27, 33)
+    assert changed(drawn)[0, 199]
+    assert not changed(Drawer(NOTHING).draw(grey(), found)).any()
 
 
 @pytest.mark.parametrize("shown", [{"names": True}, {"scores": True}])
