@@ -148,7 +148,8 @@ def _load_pte(path: Path, device: str) -> FileBackend:
         return size
 
     canvas_hw = (loaded.canvas_hw[0], loaded.canvas_hw[1])
-    return FileBackend(loaded, loaded.description, _cpu_only(path, device), fit, canvas_hw)
+    place = _cpu_only(path, device)
+    return FileBackend(loaded.run_placed, loaded.description, place, fit, canvas_hw)
 
 
 def _load_onnx(path: Path, device: str) -> FileBackend:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from d2seg.export.description import ModelDescription
-from d2seg.export.static.letterbox import letterbox, unletterbox
+from d2seg.export.static.letterbox import letterbox, place_on_canvas, unletterbox
 
 RunCanvas = Callable[[Tensor, Tensor], Sequence[Tensor]]
 """From a canvas (3, H, W) and the size (2,) of the image on it to outputs of fixed length."""
@@ -30,7 +30,7 @@ class Letterboxed:
     """
 
     def __init__(self, run: RunCanvas, description: ModelDescription) -> None:
-        self._run = run
+        self._file = run
         self.description = description
         _, height, width = description.inputs[0].shape
         self.canvas_hw = (int(height), int(width))
@@ -54,8 +54,24 @@ class Letterboxed:
             ValueError, TypeError: The image has other dimensions or is not float.
         """
         canvas, placed_hw = letterbox(image, self.canvas_hw)
-        found = self.run_canvas(canvas, placed_hw)
+        return self._run(canvas, placed_hw, (image.shape[1], image.shape[2]))
+
+    def run_placed(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Find the objects of an image that is placed on the canvas as it is.
+
+        Args:
+            image: As for a call, not larger than the canvas.
+
+        Returns:
+            As a call.
+        """
         size_hw = (image.shape[1], image.shape[2])
+        return self._run(place_on_canvas(image, self.canvas_hw), size_hw, size_hw)
+
+    def _run(
+        self, canvas: Tensor, placed_hw: tuple[int, int], size_hw: tuple[int, int]
+    ) -> tuple[Tensor, ...]:
+        found = self.run_canvas(canvas, placed_hw)
         boxes, kept = unletterbox(found["boxes"], placed_hw, size_hw)
         rows = {name: value[kept] for name, value in found.items() if name not in WHOLE}
         rows["boxes"] = boxes[kept]
@@ -77,7 +93,7 @@ class Letterboxed:
             The outputs by name; boxes in pixels of the canvas.
         """
         with torch.inference_mode():
-            outputs = self._run(canvas, torch.tensor(placed_hw))
+            outputs = self._file(canvas, torch.tensor(placed_hw))
         found = dict(zip(self._names, outputs, strict=True))
         count = int(found["count"])
         # Copies: a runtime uses its memory again in the next run.

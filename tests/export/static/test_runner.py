@@ -47,6 +47,18 @@ def test_images_of_any_size_give_what_the_model_finds_on_the_canvas() -> None:
     assert sum(image.num_matched for image in report.images) > 60
 
 
+def test_an_image_may_be_placed_as_it_is() -> None:
+    run = letterboxed()
+    names = [one.name for one in run.description.outputs]
+    images = pictures()[::2]
+    assert [tuple(image.shape[1:]) for image in images] == [(97, 150), (21, 40)]
+    model = OnCanvas(thin_model(), (128, 160))
+    report = compare_file(model, run.run_placed, images, False, names)
+    assert report.passed
+    assert min(image.num_matched for image in report.images) > 5
+    assert not compare_file(model, run, images, False, names).passed  # which enlarges them
+
+
 def test_boxes_come_in_pixels_of_the_image() -> None:
     run = letterboxed()
     image = pictures()[1]  # 130 x 70
