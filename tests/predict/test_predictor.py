@@ -358,7 +358,7 @@ def test_bad_arguments_are_named(
 
 def test_files_that_are_not_ours_are_named(tmp_path: Path) -> None:
     (tmp_path / "text.ptl").write_text("no model")
-    with pytest.raises(ValueError, match="text.ptl' has no description"):
+    with pytest.raises(ValueError, match="text.ptl' is neither a .ptl nor a .pte"):
         Predictor(tmp_path / "text.ptl")
 
 
