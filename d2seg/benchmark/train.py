@@ -147,9 +147,6 @@ def _torchvision_model(
     cfg: CfgNode, truth: Callable[[tuple[int, int]], Truth]
 ) -> tuple[Any, Callable[[np.ndarray], Losses]]:
     model: Any = torchvision_model(cfg, _weights(cfg)).to(cfg.MODEL.DEVICE)
-    rpn = cfg.MODEL.RPN
-    model.rpn._pre_nms_top_n["training"] = rpn.PRE_NMS_TOPK_TRAIN
-    model.rpn._post_nms_top_n["training"] = rpn.POST_NMS_TOPK_TRAIN
     body = model.backbone.body
     stages = [body.conv1, body.layer1, body.layer2, body.layer3, body.layer4]
     for stage in stages[: cfg.MODEL.BACKBONE.FREEZE_AT]:
