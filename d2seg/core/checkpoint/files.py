@@ -132,7 +132,7 @@ def _read_pickle(path: str) -> dict[str, Any]:
     blobs = loaded.get("blobs", loaded) if isinstance(loaded, Mapping) else None
     if not isinstance(blobs, Mapping):
         raise ValueError(f"Checkpoint '{path}' must hold a dict, found {type(loaded).__name__}.")
-    model = {name: blob for name, blob in blobs.items() if not str(name).endswith("_momentum")}
+    model = {name: blob for name, blob in blobs.items() if not _is_momentum(name)}
     return {"model": model, "__author__": "Caffe2", "matching_heuristics": True}
 
 
@@ -151,6 +151,10 @@ def _with_model(loaded: Any, path: str) -> dict[str, Any]:
             "model.state_dict()."
         )
     return dict(loaded) if "model" in loaded else {"model": loaded}
+
+
+def _is_momentum(name: Any) -> bool:
+    return isinstance(name, str) and name.endswith("_momentum")
 
 
 def _is_entry(name: Any, value: Any) -> bool:

@@ -16,7 +16,7 @@ import numpy as np
 from d2seg.core.runtime.untrusted.parts import Names, OversizedError, Unfinished, amount, as_key
 from d2seg.core.runtime.untrusted.pickles import read_pickle
 
-_TYPES = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU]\d{1,9}|O[48]")
+_TYPES = re.compile(r"b1|[iu][1248]|f(2|4|8|16)|c(8|16|32)|[SU][1-9]\d{0,8}|O[48]")
 _ORDERS = ("<", ">", "=", "|")
 _Shape = tuple[int, ...]
 

@@ -1,8 +1,10 @@
 """What the parts of a pickle are while it is read, and why one is refused."""
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
+
+import numpy as np
 
 
 class Readable(Protocol):
@@ -16,6 +18,9 @@ class Readable(Protocol):
 
     def readline(self) -> bytes:
         """Return what there is up to the next newline."""
+
+    def tell(self) -> int:
+        """Return how many bytes there were so far."""
 
 
 class RefusedError(pickle.UnpicklingError):
@@ -57,7 +62,14 @@ class Unfinished:
         raise NotImplementedError
 
 
+_LONGEST_KEY = 64
+"""Bits of a number, parts of a tuple."""
+
 _ALWAYS_PLAUSIBLE = 64 * 2**20
+
+_BULKY = (str, bytes, bytearray, list, tuple, dict, set, frozenset)
+_BYTES_OF_ITEM: dict[type, int] = {str: 1, bytes: 1, bytearray: 1}
+"""Others take what an entry of a dict does."""
 
 Names = Mapping[str, Callable[..., Any]]
 """Module and name, with a dot, to what is called for it."""
@@ -67,13 +79,19 @@ def as_key(value: Any) -> Any:
     """Return a value that is to be the key of a dict or an element of a set.
 
     Raises:
-        pickle.UnpicklingError: It is no number or text, nor a tuple of them. Of tuples in tuples, a
-            few bytes make one that takes for ever to hash.
+        pickle.UnpicklingError: It is no number or text, nor a short tuple of them. Of tuples in
+            tuples, long numbers and long tuples, a few bytes make one that takes for ever to hash.
     """
     parts = value if type(value) is tuple else (value,)
-    if any(isinstance(part, tuple | frozenset | Known | Unfinished) for part in parts):
+    if len(parts) > _LONGEST_KEY or not all(map(_is_plain_key, parts)):
         raise pickle.UnpicklingError(f"a {type(value).__name__} is no key of a dict")
     return value
+
+
+def _is_plain_key(part: Any) -> bool:
+    if isinstance(part, int):
+        return part.bit_length() <= _LONGEST_KEY
+    return part is None or isinstance(part, str | bytes | float | np.generic)
 
 
 def amount(number: int) -> str:
@@ -89,6 +107,12 @@ def require_plausible(stored: int, unpacked: int, times: int) -> None:
     """
     if unpacked > _ALWAYS_PLAUSIBLE + times * stored:
         raise OversizedError(f"unpacks {stored:,} bytes to {amount(unpacked)}")
+
+
+def weight(values: Sequence[Any]) -> int:
+    """Return about how many bytes a function takes that copies these arguments."""
+    bulky = (one for one in values if isinstance(one, _BULKY))
+    return 8 * len(values) + sum(len(one) * _BYTES_OF_ITEM.get(type(one), 32) for one in bulky)
 
 
 def explain(error: Exception) -> str:

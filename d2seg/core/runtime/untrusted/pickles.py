@@ -20,11 +20,16 @@ from d2seg.core.runtime.untrusted.parts import (
     RefusedError,
     Unfinished,
     as_key,
+    require_plausible,
+    weight,
 )
 
 MOST_INSTRUCTIONS = 20_000_000
 """Proposals for the 118,000 images of COCO take four million. An instruction is one byte or more,
 and takes up to 200 of memory."""
+
+MOST_TIMES_READ = 8
+"""Weights are copied twice: out of a text of Python 2, and into an array."""
 
 _NEW: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
@@ -71,6 +76,7 @@ class _Machine:
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         self._num_unfinished = 0
+        self._start, self._copied = file.tell(), 0
 
     def run(self) -> Any:
         for _ in range(MOST_INSTRUCTIONS):
@@ -196,6 +202,7 @@ class _Machine:
         known, arguments = self._pop(2)
         if not isinstance(known, Known) or type(arguments) is not tuple:
             raise pickle.UnpicklingError("it calls what is no function")
+        self._require_room(arguments)
         made = known.make(*arguments)
         self._num_unfinished += isinstance(made, Unfinished) and made.must_finish
         self._stack.append(made)
@@ -203,6 +210,7 @@ class _Machine:
     def _build(self) -> None:
         begun, state = self._pop(2)
         if isinstance(begun, Unfinished):
+            self._require_room(state if type(state) is tuple else (state,))
             self._stack.append(begun.finish(state))
             self._num_unfinished -= begun.must_finish
             for place in begun.places:
@@ -213,6 +221,11 @@ class _Machine:
             self._stack.append(begun)
         else:
             raise pickle.UnpicklingError(f"a {type(begun).__name__} has no state")
+
+    def _require_room(self, arguments: tuple[Any, ...]) -> None:
+        """Refuse to copy again and again what the file holds once and only refers to later."""
+        self._copied += weight(arguments)
+        require_plausible(self._file.tell() - self._start, self._copied, MOST_TIMES_READ)
 
     def _load_persistent(self, identity: Any) -> None:
         if self._persistent is None:

@@ -54,7 +54,7 @@ class Storages:
         Raises:
             pickle.UnpicklingError: The id is of another form, or the key stands for two storages.
         """
-        if type(identity) is not tuple or len(identity) < 5 or identity[0] != "storage":
+        if type(identity) is not tuple or len(identity) not in (5, 6) or identity[0] != "storage":
             raise pickle.UnpicklingError("an object outside of the pickle is no storage")
         kind, key, _, count, *view = identity[1:]
         item_size = _ITEM_SIZES.get(kind.name[len("torch.") : -len("Storage")])

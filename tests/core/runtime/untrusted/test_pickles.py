@@ -183,6 +183,41 @@ def test_tuples_in_tuples_are_no_keys() -> None:
     assert isinstance(read(doubled + b"."), tuple)
 
 
+@pytest.mark.parametrize("key", ["number", "tuple"])
+def test_keys_that_take_long_to_hash(key: str) -> None:
+    number = b"\x8b" + struct.pack("<i", 1000) + b"\x7f" * 1000
+    long = {"number": number, "tuple": b"(" + b"K\x01" * 100 + b"t"}[key]
+    with pytest.raises(pickle.UnpicklingError, match=r"a (int|tuple) is no key of a dict"):
+        read(b"}" + long + b"K\x01s.")
+    assert read(b"}(K\x01X\x01\0\0\0aG" + bytes(8) + b"N\x88tK\x02s.") == {
+        (1, "a", 0.0, None, True): 2
+    }
+
+
+COPIES = {
+    "array": array_pickle("(I1000000\nt", b"h\x00", b"u1")[:-1],
+    "bytes": b"cbuiltins\nbytes\n(h\x00tR",
+    "bytearray": b"cbuiltins\nbytearray\n(h\x00tR",
+    "encode": b"c_codecs\nencode\n(h\x01X\x06\0\0\0latin1tR",
+    "dict": b"ccollections\nOrderedDict\n(h\x02tR",
+    "set": b"c__builtin__\nset\n(h\x03tR",
+}
+
+
+@pytest.mark.parametrize("kind", COPIES)
+def test_what_is_copied_again_and_again(kind: str) -> None:
+    """Two megabytes would become 500."""
+    held = b"B" + struct.pack("<I", 10**6) + b"x" * 10**6 + b"q\x00"
+    held += b"X" + struct.pack("<I", 10**6) + b"x" * 10**6 + b"q\x01"
+    held += (
+        b"](" + b"".join(b"M" + struct.pack("<H", i) + b"N\x86" for i in range(9999)) + b"eq\x02"
+    )
+    held += b"](" + b"".join(b"M" + struct.pack("<H", i) for i in range(9999)) + b"eq\x03"
+    assert len(read(b"(" + held + COPIES[kind] * 5 + b"l.")) == 9
+    with pytest.raises(OversizedError, match=r"unpacks 2,\d+,\d+ bytes to \d{2},\d+,\d+"):
+        read(b"(" + held + COPIES[kind] * 500 + b"l.")
+
+
 def test_memory_is_not_reserved_for_a_distant_place() -> None:
     """Python's own unpickler reserves 32 GB for this."""
     assert read(b"K\x01r\xff\xff\xff\xff.") == 1

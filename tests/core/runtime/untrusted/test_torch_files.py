@@ -2,6 +2,7 @@
 
 import argparse
 import copy
+import io
 import pickle
 import struct
 import tarfile
@@ -135,6 +136,76 @@ def test_two_parts_of_one_name(tmp_path: Path) -> None:
         archive.writestr("a/data.pkl", b"N.")
     with pytest.raises(pickle.UnpicklingError, match="two parts of the archive have one name"):
         load_torch(path)
+
+
+def archive_of(parts: dict[str, bytes]) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def parts_of(path: Path) -> dict[str, bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def test_a_part_that_differs_in_case(tmp_path: Path) -> None:
+    """torch's reader takes 'DATA.PKL' for 'data.pkl'; it is the other one that was checked."""
+    parts = parts_of(save(tmp_path / "a.pth", torch.zeros(3)))
+    path = tmp_path / "b.pth"
+    path.write_bytes(archive_of({"a/DATA.PKL": b"N.", **parts}))
+    with pytest.raises(pickle.UnpicklingError, match="two parts of the archive have one name"):
+        load_torch(path)
+
+
+def directory_of(content: bytes) -> tuple[int, int, int]:
+    count, size, start = struct.unpack("<HII", content[-12:-2])
+    return count, size, start
+
+
+def test_an_archive_with_two_directories(tmp_path: Path) -> None:
+    """Python's reader takes the one before the end, torch's the one that the end points to."""
+    checked = parts_of(save(tmp_path / "a.pth", torch.zeros(3)))
+    read = {**checked, "a/data.pkl": pickle.dumps({"never": "checked"}, 2)}
+    first, last = archive_of({"a/x": bytes(4000), **read}), archive_of({"a/y": b"", **checked})
+    count, size, start = directory_of(first)
+    _, _, last_start = directory_of(last)
+    directory, place = b"", last_start
+    for _ in range(count):  # Python's reader adds the distance of the two to every offset
+        length = 46 + sum(struct.unpack_from("<HHH", last, place + 28))
+        (offset,) = struct.unpack_from("<I", last, place + 42)
+        entry = bytearray(last[place : place + length])
+        struct.pack_into("<I", entry, 42, start - last_start + offset)
+        directory, place = directory + entry, place + length
+    content = first[: start + size] + last[:last_start] + directory
+    end = struct.pack("<4sHHHHIIH", b"PK\5\6", 0, 0, count, count, size, start, 0)
+    path = tmp_path / "b.pth"
+    path.write_bytes(content + end)
+    with zipfile.ZipFile(path) as archive:
+        assert archive.read("a/data.pkl") == checked["a/data.pkl"]
+    assert torch.load(path, weights_only=True) == {"never": "checked"}
+    with pytest.raises(pickle.UnpicklingError, match="the archive has two directories"):
+        load_torch(path)
+
+
+def test_ends_of_archives_with_short_and_long_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parts = parts_of(save(tmp_path / "a.pth", torch.arange(3)))
+    short, long = tmp_path / "short.pth", tmp_path / "long.pth"
+    short.write_bytes(archive_of(parts))
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 2)
+    content = archive_of(parts)
+    long.write_bytes(content)
+    assert len(content) == short.stat().st_size + 76
+    for path in (short, long):
+        assert load_torch(path).tolist() == [0, 1, 2]
+    elsewhere = struct.pack("<Q", 0)
+    long.write_bytes(content[:-34] + elsewhere + content[-26:])
+    with pytest.raises(pickle.UnpicklingError, match="the archive has two ends"):
+        load_torch(long)
 
 
 def test_an_archive_with_something_behind_its_end(tmp_path: Path) -> None:
