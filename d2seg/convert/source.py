@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch import Tensor
 from d2seg.core.checkpoint.files import find_checkpoint, read_checkpoint
 from d2seg.core.checkpoint.formats import FORMATS, Renamed, find_format
 from d2seg.core.checkpoint.formats.detectron import is_detector, rename_detectron
+from d2seg.core.runtime.checksum import hash_of
 
 BACKGROUND_KEY = "background_rows"
 """Entry of a converted checkpoint: what its origin had for the background class."""
@@ -76,12 +76,8 @@ def read_source(address: str | Path) -> Source:
             f"{len(weights)} names are of no layer that such a model has here: "
             f"{_listed(renamed.unknown)}. It is another architecture, which cannot be converted."
         )
-    with path.open("rb") as opened:
-        digest = sha256()
-        while chunk := opened.read(2**20):
-            digest.update(chunk)
     classes = _class_names(path, checkpoint)
-    return Source(path, name, len(weights), renamed, is_backbone, digest.hexdigest(), classes)
+    return Source(path, name, len(weights), renamed, is_backbone, hash_of(path), classes)
 
 
 def _class_names(path: Path, checkpoint: Mapping[str, Any]) -> tuple[str, ...]:

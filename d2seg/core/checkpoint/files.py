@@ -11,9 +11,17 @@ from safetensors.torch import load_file
 
 from d2seg.core.runtime.files import PathManager
 from d2seg.core.runtime.untrusted.arrays import read_plain_pickle
-from d2seg.core.runtime.untrusted.parts import RefusedError, explain
+from d2seg.core.runtime.untrusted.parts import (
+    OversizedError,
+    RefusedError,
+    explain,
+    require_plausible,
+)
 from d2seg.core.runtime.untrusted.torch_files import check_torch, load_torch
 from d2seg.core.runtime.untrusted.unsafe import is_unsafe_allowed, warn_of_code
+
+_MOST_NAMES = 16
+"""Of one tensor, on average: heads that layers or levels share."""
 
 
 def find_checkpoint(address: str, path_manager: Any = PathManager) -> str:
@@ -69,6 +77,11 @@ def read_checkpoint(path: str) -> dict[str, Any]:
             f"Checkpoint '{path}' holds no state dict of a model: {len(strange)} of its "
             f"{len(checkpoint['model'])} entries are not tensors, such as {strange[0]!r:.100}."
         )
+    try:  # tensors may be views of one storage, which copies of them are not
+        total = sum(value.nbytes for value in checkpoint["model"].values())
+        require_plausible(Path(path).stat().st_size, total, _MOST_NAMES)
+    except OversizedError as error:
+        raise _unreadable(path, error) from error
     return checkpoint
 
 

@@ -129,11 +129,24 @@ def test_pth_of_something_else(tmp_path: Path, data: Any, message: str) -> None:
         ([1, 2], "must hold a dict, found list"),
         ({"blobs": 3}, "must hold a dict"),
         ({"a": np.array(["x"])}, "1 of its 1 entries are not tensors"),
+        ({3: np.ones(2)}, "1 of its 1 entries are not tensors, such as 3"),
     ],
 )
 def test_pkl_of_something_else(tmp_path: Path, data: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         read_checkpoint(dump(tmp_path / "a.pkl", data))
+
+
+def test_one_storage_under_many_names(tmp_path: Path) -> None:
+    """Copies of the views would take two gigabytes."""
+    shared = torch.ones(10**6)
+    torch.save({f"a{number}": shared.view(-1) for number in range(500)}, tmp_path / "a.pth")
+    with pytest.raises(
+        ValueError, match=r"a.pth' cannot be read: it unpacks 4,\d+,\d+ bytes to 2,"
+    ):
+        read_checkpoint(str(tmp_path / "a.pth"))
+    torch.save({f"a{number}": shared.view(-1) for number in range(12)}, tmp_path / "a.pth")
+    assert len(read_checkpoint(str(tmp_path / "a.pth"))["model"]) == 12
 
 
 def test_missing_files_and_addresses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
