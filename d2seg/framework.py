@@ -212,13 +212,15 @@ if not TYPE_CHECKING:
 
 def _prepare_detectron2() -> None:
     """Tell the installed detectron2 our addresses, and let it read no file that is refused."""
-    from d2seg.core.checkpoint.files import require_data
+    from d2seg.core.checkpoint.files import read_checkpoint, require_data
 
     checkpointer: Any = import_module("detectron2.checkpoint").DetectionCheckpointer
     load_unchecked = checkpointer._load_file
 
     def load_checked(self: Any, filename: str) -> object:
         """Read a file as detectron2 does, which runs what is in a pickle, unless it is refused."""
+        if filename.endswith(".safetensors"):  # which it does not know, and would unpickle
+            return read_checkpoint(filename)
         require_data(filename)
         return load_unchecked(self, filename)
 

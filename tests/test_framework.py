@@ -4,6 +4,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from d2seg import compat, framework
 from tests.conftest import RunPython
@@ -163,16 +165,21 @@ def test_the_environment_can_overrule_an_installed_detectron2(
 def test_an_installed_detectron2_gets_checked_files_only(
     run_python: RunPython, stand_in: Path, tmp_path: Path
 ) -> None:
-    good, evil = tmp_path / "good.pkl", tmp_path / "evil.pkl"
+    good, evil = tmp_path / "good.pkl", tmp_path / "evil"
     good.write_bytes(pickle.dumps({"model": {}}))
-    evil.write_bytes(b"cos\nmkdir\n(S'" + str(tmp_path / "made").encode() + b"'\ntR.")
+    tensors = tmp_path / "good.safetensors"
+    save_file({"a": torch.ones(2)}, tensors)
     code = (
         "import sys, detectron2.checkpoint as c\n"
         "from d2seg import framework as f\n"
         "assert f.DetectionCheckpointer is c.DetectionCheckpointer\n"
         "for path in sys.argv[1:]: print(f.DetectionCheckpointer()._load_file(path))"
     )
-    done = run_python("-c", code, str(good), str(evil), PYTHONPATH=str(stand_in))
-    assert done.stdout == "{'model': {}}\n"
-    assert "evil.pkl' cannot be read: it refers to 'os.mkdir'" in done.stderr
-    assert not (tmp_path / "made").exists()
+    done = run_python("-c", code, str(good), str(tensors), PYTHONPATH=str(stand_in))
+    assert done.stdout == "{'model': {}}\n{'model': {'a': tensor([1., 1.])}}\n", done.stderr
+    for suffix in (".pkl", ".pth", ".safetensors", ".pyth"):
+        path = evil.with_suffix(suffix)
+        path.write_bytes(b"cos\nmkdir\n(S'" + str(tmp_path / "made").encode() + b"'\ntR.")
+        done = run_python("-c", code, str(path), PYTHONPATH=str(stand_in))
+        assert f"evil{suffix}' cannot be read: it " in done.stderr
+        assert not (tmp_path / "made").exists()

@@ -102,6 +102,17 @@ def check_expressible(cfg: CfgNode) -> None:
             "detectors find masks or keypoints. Set one of them to False to leave it out."
         )
     _check_box_head(cfg.MODEL.ROI_BOX_HEAD)
+    widths, same = cfg.MODEL.RPN.CONV_DIMS, (-1, cfg.MODEL.FPN.OUT_CHANNELS)
+    if any(width not in same for width in widths):
+        raise ValueError(
+            f"torchvision cannot express MODEL.RPN.CONV_DIMS {list(widths)!r}: its region proposal "
+            f"network is as wide as the pyramid, {same[1]} channels."
+        )
+    if cfg.INPUT.MIN_SIZE_TEST <= 0:
+        raise ValueError(
+            f"torchvision cannot express INPUT.MIN_SIZE_TEST {cfg.INPUT.MIN_SIZE_TEST}, images "
+            "that are not resized: its detectors resize all of them."
+        )
 
 
 def _check_box_head(head: CfgNode) -> None:

@@ -103,12 +103,23 @@ REFUSED: list[Any] = [
     ("MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "'StandardROIHeads'"),
     ("MODEL.META_ARCHITECTURE", "PanopticFPN", "'GeneralizedRCNN'"),
 ]
+REFUSED_ALTOGETHER: list[Any] = [
+    ("MODEL.RPN.CONV_DIMS", [-1, 24], r"\[-1, 24\]: .* as wide as the pyramid, 32 channels"),
+    ("INPUT.MIN_SIZE_TEST", 0, "0, images that are not resized"),
+    ("MODEL.ROI_BOX_HEAD.NUM_FC", 3, "3 without convolutions"),
+]
 
 
 @pytest.mark.parametrize("key, value, wanted", REFUSED)
 def test_the_setting_that_torchvision_lacks_is_named(key: str, value: Any, wanted: str) -> None:
     message = rf"torchvision cannot express {key} {value!r}: its detectors compute as with {wanted}"
     with pytest.raises(ValueError, match=message):
+        build_torchvision_model(config(**{key: value}))
+
+
+@pytest.mark.parametrize("key, value, message", REFUSED_ALTOGETHER)
+def test_the_value_that_torchvision_lacks_is_named(key: str, value: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=f"torchvision cannot express {key} {message}"):
         build_torchvision_model(config(**{key: value}))
 
 

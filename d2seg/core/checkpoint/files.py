@@ -1,7 +1,7 @@
 """Reading checkpoint files: ``.pth``, ``.pkl`` and ``.safetensors`` become one kind of dict."""
 
 import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -89,17 +89,14 @@ def require_data(path: str) -> None:
     """Refuse a checkpoint file that asks for more than data, before another reader runs it.
 
     Args:
-        path: A local file, of a kind that `read_checkpoint` reads.
+        path: A local file: ``.pkl``, or of ``torch.save``.
 
     Raises:
         ValueError: It is truncated, asks for more, or promises more than it holds.
     """
-    checks: dict[str, Callable[[str], Any]] = {
-        ".pkl": read_plain_pickle,
-        ".safetensors": lambda _: None,
-    }
+    check = read_plain_pickle if Path(path).suffix == ".pkl" else check_torch
     try:
-        checks.get(Path(path).suffix, check_torch)(path)
+        check(path)
     except pickle.UnpicklingError as error:
         if not (isinstance(error, RefusedError) and is_unsafe_allowed()):
             raise _unreadable(path, error) from error
