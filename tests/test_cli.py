@@ -1,5 +1,6 @@
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -8,7 +9,7 @@ import torchvision
 
 from d2seg import __version__, cli
 from d2seg.cli import describe_error, doctor
-from d2seg.cli.arguments import move_overrides
+from d2seg.cli.arguments import move_overrides, output_file, output_folder
 from tests.conftest import ROOT, RunPython
 
 IMAGES = ROOT / "d2seg" / "assets" / "images"
@@ -252,3 +253,50 @@ def test_an_output_folder_that_is_a_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileExistsError) as caught:
         (tmp_path / "taken").mkdir()
     assert "taken' is a file, but a folder is needed" in describe_error(caught.value)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "demo",
+        "check-data --json none.json --images none",
+        "evaluate --json none.json --images none",
+        "predict --input none",
+        "report --json none.json --detections none.json --images none",
+        "export --config-file none.yaml",
+        "features --config-file none.yaml --input none --stages p2",
+    ],
+)
+def test_outputs_are_checked_before_inputs(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").touch()
+    for output in ("taken", "taken/below"):
+        assert cli.main([*command.split(), "--output", str(tmp_path / output)]) == 1
+        captured = capsys.readouterr()
+        assert captured.err == (
+            f"d2seg: error: '{tmp_path / 'taken'}' is a file, but a folder is needed there; name "
+            "another.\n"
+        )
+        assert not captured.out
+
+
+def test_a_file_to_write_is_checked_before_inputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["convert", "none.pth", "--output", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == f"d2seg: error: {tmp_path}: is a folder; name a file.\n"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="nothing is unwritable to root")
+@pytest.mark.parametrize("parse", [output_folder, output_file])
+def test_a_place_that_takes_no_files(parse: Callable[[str], Path]) -> None:
+    with pytest.raises(OSError) as caught:
+        parse("/proc/x/y")
+    assert "nothing can be written there (" in describe_error(caught.value)
+
+
+def test_an_output_that_is_not_there_yet_is_not_made(tmp_path: Path) -> None:
+    assert output_folder(str(tmp_path / "a/b")) == tmp_path / "a/b"
+    assert output_file(str(tmp_path / "a/b.json")) == tmp_path / "a/b.json"
+    assert not list(tmp_path.iterdir())

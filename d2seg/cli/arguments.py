@@ -1,12 +1,47 @@
 """Options that several subcommands share."""
 
 import argparse
+import errno
+import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
 _KEY = re.compile(r"[A-Z][A-Z0-9_]*(\.[A-Z][A-Z0-9_]*)+")
 """A config key, such as MODEL.WEIGHTS."""
+
+
+def output_folder(text: str) -> Path:
+    """Take the name of a folder to write to, as the ``type`` of an option; it need not exist.
+
+    Raises:
+        OSError: A file is in the way, or nothing can be written there. That is told before any
+            work is done.
+    """
+    path = Path(text)
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        reason = f"nothing can be written there ({error.strerror}); name another folder."
+        raise OSError(error.errno, reason, text) from error
+    return path
+
+
+def output_file(text: str) -> Path:
+    """Take the name of a file to write, as the ``type`` of an option.
+
+    Raises:
+        OSError: A folder has that name, or as of :func:`output_folder`.
+    """
+    path = Path(text)
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; name a file.", text)
+    output_folder(str(path.parent))
+    return path
 
 
 def add_config_file(parser: argparse.ArgumentParser, default: str | None = None) -> None:

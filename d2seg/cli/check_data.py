@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2seg.cli.arguments import add_overrides
+from d2seg.cli.arguments import add_overrides, output_file, output_folder
 
 if TYPE_CHECKING:
     from d2seg.check_data import Finding, Report
@@ -42,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="check every data set of DATASETS.TRAIN and DATASETS.TEST, against its model",
     )
     parser.add_argument(
-        "--output", type=Path, metavar="DIR", help="write a page with pictures, and findings.json"
+        "--output",
+        type=output_folder,
+        metavar="DIR",
+        help="write a page with pictures, and findings.json",
     )
     parser.add_argument(
         "--max-pictures",
@@ -52,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="pictures on the page, the worst images first (default: 12)",
     )
     parser.add_argument(
-        "--fix", type=Path, metavar="FILE", help="write a corrected copy of the annotations"
+        "--fix", type=output_file, metavar="FILE", help="write a corrected copy of the annotations"
     )
     parser.add_argument(
         "--decode",

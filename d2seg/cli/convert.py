@@ -1,9 +1,8 @@
 """``d2seg convert``: move weights between toolboxes."""
 
 import argparse
-from pathlib import Path
 
-from d2seg.cli.arguments import add_unsafe
+from d2seg.cli.arguments import add_unsafe, output_file
 
 EPILOG = """\
 The input is recognised by its names: detectron2 (.pth, .pkl, .safetensors), Detectron and Caffe2
@@ -25,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         required=True,
-        type=Path,
+        type=output_file,
         metavar="OUT",
         help="file to write: .pth, .pkl or .safetensors",
     )

@@ -2,9 +2,8 @@
 
 import argparse
 import time
-from pathlib import Path
 
-from d2seg.cli.arguments import add_config_file, add_overrides
+from d2seg.cli.arguments import add_config_file, add_overrides, output_folder
 
 EPILOG = """\
 Without options the shipped model finds nuclei in the shipped microscope images. The output folder
@@ -22,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     parser.add_argument(
         "--output",
-        type=Path,
-        default=Path("demo_output"),
+        type=output_folder,
+        default="demo_output",
         metavar="DIR",
         help="output folder (default: demo_output)",
     )

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2seg.cli.arguments import add_model, add_overrides, add_resizing, model_options
+from d2seg.cli.arguments import add_model, add_overrides, add_resizing, model_options, output_folder
 
 if TYPE_CHECKING:
     from d2seg.predict.evaluation import Evaluation
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--output",
-        type=Path,
+        type=output_folder,
         metavar="DIR",
         help="folder for evaluation.json, and the detections of each model for d2seg report",
     )

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2seg.cli.arguments import add_config_file, add_overrides
+from d2seg.cli.arguments import add_config_file, add_overrides, output_folder
 
 if TYPE_CHECKING:
     from d2seg.export import ModelDescription
@@ -62,7 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EPILOG
     add_config_file(parser)
     parser.add_argument("--format", default="ptl", choices=list(RUNTIMES), help="kind of file")
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--output", required=True, type=output_folder, metavar="DIR", help="output folder"
+    )
     parser.add_argument(
         "--ops",
         choices=["aten", "torchvision"],

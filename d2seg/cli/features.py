@@ -4,10 +4,9 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2seg.cli.arguments import add_config_file, add_overrides
+from d2seg.cli.arguments import add_config_file, add_overrides, output_folder
 
 if TYPE_CHECKING:
     from d2seg.features.run import Outcome
@@ -58,7 +57,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="STAGE",
         help="what to write, see below (default: FEATURES.STAGES of the config)",
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--output", required=True, type=output_folder, metavar="DIR", help="output folder"
+    )
     parser.add_argument(
         "--format",
         metavar="FORMAT",

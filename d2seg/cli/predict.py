@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from d2seg.cli.arguments import add_model, add_overrides, add_resizing, model_options
+from d2seg.cli.arguments import add_model, add_overrides, add_resizing, model_options, output_folder
 
 if TYPE_CHECKING:
     from d2seg.inputs import Camera, Sources
@@ -20,8 +20,9 @@ inputs: images, folders, glob patterns, videos, COCO files (.json); a number is 
 need pip install "d2seg[video]", cameras "d2seg[camera]".
 
 Where there is a screen and no --output, a window shows what is found; ESC ends it. Else files are
-written: NAME.jpg for an image, NAME.mp4 for a video, instances.json (COCO results) and images.json
-(the data set they refer to). In a video an object keeps its colour.
+written, without --output to predictions/: NAME.jpg for an image, NAME.mp4 for a video,
+instances.json (COCO results) and images.json (the data set they refer to). In a video an object
+keeps its colour.
 
 examples:
   d2seg predict --model config.yaml --weights model_final.pth --input photos/ --output found
@@ -81,7 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_showing(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output", type=Path, metavar="DIR", help="write files to this folder")
+    parser.add_argument(
+        "--output",
+        type=output_folder,
+        metavar="DIR",
+        help="write files to this folder (default: predictions, where there is no window)",
+    )
     parser.add_argument(
         "--window",
         action=argparse.BooleanOptionalAction,
@@ -122,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
     if args.window is None:
         args.window = has_screen() and args.output is None
     if args.output is None and (args.grid or not args.window):
-        args.output = Path("predictions")
+        args.output = output_folder("predictions")
     sources = _find_sources(args)
     predictor = _load(args)
     print(

@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from d2seg.cli.arguments import output_folder
+
 EPILOG = """\
 Detections are COCO results, as a COCOEvaluator writes them: a training leaves those of the data set
 NAME in inference/NAME/coco_instances_results.json. The output folder gets index.html (average
@@ -24,7 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--images", required=True, type=Path, metavar="DIR", help="folder of the images"
     )
-    parser.add_argument("--output", required=True, type=Path, metavar="DIR", help="output folder")
+    parser.add_argument(
+        "--output", required=True, type=output_folder, metavar="DIR", help="output folder"
+    )
     parser.add_argument("--title", default="", help="heading of the page")
     parser.add_argument(
         "--iou-type",
