@@ -39,6 +39,13 @@ def test_runs_are_drawn_over_each_other(tool: ModuleType, tmp_path: Path) -> Non
     assert {"0", "40", "4"} <= set(texts)  # the ends of the axes
 
 
+def test_iterations_are_whole_numbers(tool: ModuleType) -> None:
+    root = ElementTree.fromstring(tool.draw([("loss", [(0.0, 3.0), (2.0, 1.0)])]))
+    ticks = [node for node in root.iter() if node.get("text-anchor") == "middle"]
+    texts = ["".join(node.itertext()) for node in ticks]
+    assert [text for text in texts if text[0].isdigit()] == ["0", "1", "2", "3", "4", "5"]
+
+
 def test_a_metric_that_is_not_there(tool: ModuleType, tmp_path: Path) -> None:
     path = write(tmp_path / "run" / "metrics.json", 1.0)
     with pytest.raises(ValueError, match="has no metric 'AP'; it has lr, total_loss"):

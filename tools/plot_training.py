@@ -8,6 +8,7 @@ Several files are drawn into one chart, for runs that are to be compared.
 
 import argparse
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -52,7 +53,7 @@ def draw(curves: Sequence[tuple[str, Points]]) -> str:
     last = max(x for _, points in curves for x, _ in points)
     highest = max(y for _, points in curves for _, y in points)
     y_max = round_steps(highest)[-1] if highest > 0 else 1.0
-    axes = Axes("iteration", "value", (0.0, max(last, 1.0)), y_max)
+    axes = Axes("iteration", "value", (0.0, 5.0 * math.ceil(max(last, 1.0) / 5)), y_max)
     lines = [
         Line(name, points, COLORS[index % len(COLORS)])
         for index, (name, points) in enumerate(curves)
