@@ -1,4 +1,6 @@
 import argparse
+import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +51,11 @@ def test_the_command_gets_its_arguments_and_gives_the_exit_code(
         ([], "the following arguments are required: COMMAND"),
         (["exprot"], "invalid choice: 'exprot' (choose from"),
         (["doctor", "--colour"], "unrecognized arguments: --colour"),
+        (["doctor", "MODEL.DEVICE", "cpu"], "unrecognized arguments: MODEL.DEVICE cpu"),
+        (
+            ["train", "--config-file", "a", "SEED", "1", "--resume", "MODEL.DEVICE", "cpu"],
+            "overrides go together, at the end: move SEED and what follows it to MODEL.DEVICE",
+        ),
     ],
 )
 def test_wrong_usage_is_code_2(
@@ -65,6 +72,19 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--version"])
     assert stop.value.code == 0
     assert capsys.readouterr().out == f"d2seg {__version__}\n"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_nobody_reads_ends_quietly(unbuffered: str) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "d2seg", "zoo", "list"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(
+        command, stdout=writing, stderr=subprocess.PIPE, text=True, env=environment, check=False
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["features", "--help"], ["export", "--help"]])

@@ -14,7 +14,7 @@ from importlib import import_module
 from types import ModuleType
 
 from d2seg import __version__
-from d2seg.cli.arguments import move_overrides
+from d2seg.cli.arguments import describe_strange, move_overrides
 
 COMMANDS = {
     "demo": "run the shipped model on the shipped images and write a page that shows everything",
@@ -46,19 +46,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 1 after an error, told in one line on stderr. ``D2SEG_DEBUG=1`` shows
-        the traceback instead.
+        the traceback instead. 141, as of other tools, if nobody reads the output any more.
 
     Raises:
         SystemExit: With code 2 for arguments that cannot be parsed, 0 after ``--help``.
     """
-    arguments = sys.argv[1:] if argv is None else list(argv)
     try:
-        command = _find_command(arguments)
-        parsed = _build_parser(command).parse_args(arguments)
+        try:
+            return _run(sys.argv[1:] if argv is None else list(argv))
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:  # as after ``| head``
+        # What is left unwritten would fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # what a shell makes of SIGPIPE
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        parser = _build_parser(_find_command(arguments))
+        parsed, strange = parser.parse_known_args(arguments)
+        if strange:
+            parser.error(describe_strange(parsed, strange))
         move_overrides(parsed)
         with _unsafe_if_asked(parsed):
             return int(_command_module(parsed.command).run(parsed))
     except USER_ERRORS as error:
+        if isinstance(error, BrokenPipeError):
+            print(flush=True)  # fails again, if it is the output that nobody reads
         if os.environ.get(DEBUG_VARIABLE, "0") not in {"", "0"}:
             raise
         print(f"d2seg: error: {describe_error(error)}", file=sys.stderr)

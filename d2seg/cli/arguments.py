@@ -153,3 +153,16 @@ def move_overrides(args: argparse.Namespace) -> None:
                 setattr(args, name, values[:index])
                 args.opts = values[index:] + args.opts
                 break
+
+
+def describe_strange(args: argparse.Namespace, strange: list[str]) -> str:
+    """Say what is wrong with arguments that argparse has left over.
+
+    It takes the ``KEY VALUE`` pairs of one place only.
+    """
+    if getattr(args, "opts", None) and not any(word.startswith("-") for word in strange):
+        return (
+            f"config overrides go together, at the end: move {args.opts[0]} and what follows it "
+            f"to {strange[0]}"
+        )
+    return f"unrecognized arguments: {' '.join(strange)}"
