@@ -8,10 +8,14 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from d2seg.core.runtime.untrusted.archives import (
+    ZIP_START,
+    require_different_names,
+    require_one_directory,
+)
 from d2seg.core.runtime.untrusted.parts import OversizedError, require_plausible
 from d2seg.core.runtime.untrusted.unsafe import VARIABLE, is_unsafe_allowed, warn_of_code
 
-_ZIP_START = b"PK\x03\x04"
 _MOST_TIMES_ITS_SIZE = 100
 """Code is packed to a tenth; a bomb to a thousandth."""
 
@@ -21,7 +25,9 @@ _DAMAGE: tuple[type[Exception], ...] = (
 )
 """What zipfile says of strange versions and methods, encryption, parts outside of the file, ..."""
 
-_CALLS = re.compile(rb"\b(save|from_file|read_file|write_file|load_tensor|rpc_\w+)\s*\(")
+_CALLS = re.compile(
+    rb"\b(save|from_file|read_file|write_file|load_tensor|rpc_\w+)(?:\s|\\|#[^\n]*\n)*\("
+)
 _OPERATORS = re.compile(
     rb"(aten::save|aten::from_file|image::(?:read|write)_file|debugprims::load_tensor|prim::rpc_\w+)"
 )
@@ -42,11 +48,12 @@ def open_archive(path: str | os.PathLike[str]) -> Iterator[zipfile.ZipFile]:
     """
     with open(path, "rb") as file:
         # Torch's other formats may have an archive behind them, which zipfile would find.
-        if file.read(4) != _ZIP_START:
+        if file.read(4) != ZIP_START:
             raise zipfile.BadZipFile("the file does not begin as an archive")
-        length = file.seek(0, os.SEEK_END)
+        length = require_one_directory(file)
         try:
             with zipfile.ZipFile(file) as archive:
+                require_different_names(archive)
                 total = sum(entry.file_size for entry in archive.infolist())
                 require_plausible(length, total, _MOST_TIMES_ITS_SIZE)
                 yield archive
@@ -74,7 +81,7 @@ def why_unreadable(path: str | os.PathLike[str]) -> str:
         head = opened.read(8)
     if not head:
         return f"'{name}' is empty."
-    if not head.startswith(_ZIP_START):
+    if not head.startswith(ZIP_START):
         return (
             f"'{name}' is neither a .ptl nor a .pte: it is no zip archive, which every TorchScript "
             "file is, and does not begin as a file of ExecuTorch."
@@ -119,7 +126,7 @@ def require_pure_program(path: str | os.PathLike[str]) -> None:
 def _find_reach(archive: zipfile.ZipFile) -> str:
     """Return the first operator that reaches out of a program; empty if there is none."""
     for part in archive.namelist():
-        pattern = {".py": _CALLS, ".pkl": _OPERATORS}.get(os.path.splitext(part)[1])
+        pattern = {".py": _CALLS, ".pkl": _OPERATORS}.get(os.path.splitext(part)[1].lower())
         found = pattern.search(archive.read(part)) if pattern else None
         if found:
             return found[1].decode()

@@ -19,15 +19,15 @@ from typing import IO, Any
 import numpy as np
 import torch
 
+from d2seg.core.runtime.untrusted.archives import (
+    ZIP_START,
+    require_different_names,
+    require_one_directory,
+)
 from d2seg.core.runtime.untrusted.parts import OversizedError, RefusedError, amount
 from d2seg.core.runtime.untrusted.pickles import read_pickle
 from d2seg.core.runtime.untrusted.tensors import TORCH_NAMES, Storage, Storages
 
-_ZIP_START, _ZIP_END, _ZIP_LOCATOR = b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x07"
-_END_LENGTH = 22
-"""Bytes of a zip archive's last record, when it has no comment."""
-_LOCATOR, _LONG_LENGTH = 56, 76
-"""Bytes of the record with long numbers that may come before it, and with the one that finds it."""
 _MAGIC, _VERSION = 0x1950A86A20F9469CFC6C, 1001
 """What a file of torch before 1.6 begins with."""
 _RECONSTRUCT, _SCALAR = np.zeros(0).__reduce__()[0], np.float64(0).__reduce__()[0]
@@ -64,7 +64,7 @@ def check_torch(path: str | os.PathLike[str]) -> tuple[bytes, bool]:
     """
     try:
         with open(path, "rb") as file:
-            is_zip = file.read(4) == _ZIP_START
+            is_zip = file.read(4) == ZIP_START
             return _check_zip(file) if is_zip else _check_old(file), is_zip
     except (pickle.UnpicklingError, FileNotFoundError):
         raise
@@ -74,9 +74,9 @@ def check_torch(path: str | os.PathLike[str]) -> tuple[bytes, bool]:
 
 def _check_zip(file: IO[bytes]) -> bytes:
     """Check an archive of torch 1.6 or newer; return its pickle."""
-    length = file.seek(0, os.SEEK_END)
-    _require_one_directory(file, length)
+    length = require_one_directory(file)
     with zipfile.ZipFile(file) as archive:
+        require_different_names(archive)
         parts = _check_parts(archive.infolist(), length)
         pickled = archive.read(parts["data.pkl"])
     storages = Storages()
@@ -91,36 +91,12 @@ def _check_zip(file: IO[bytes]) -> bytes:
     return pickled
 
 
-def _require_one_directory(file: IO[bytes], length: int) -> None:
-    """Refuse an archive whose directory is not right before its end.
-
-    Readers differ in where they look for it then: Python's would check other parts than torch's
-    reads.
-    """
-    start = max(length - _END_LENGTH - _LONG_LENGTH, 0)
-    file.seek(start)
-    tail = file.read()
-    end, long = tail[-_END_LENGTH:], tail[:_LONG_LENGTH]
-    if end[:4] != _ZIP_END:
-        raise pickle.UnpicklingError("the archive has no end")
-    behind = length - _END_LENGTH
-    size, offset = struct.unpack("<II", end[12:20])
-    if long[_LOCATOR : _LOCATOR + 4] == _ZIP_LOCATOR:  # of more than 4 GB or 65,535 parts
-        behind = start
-        size, offset, place = (struct.unpack_from("<Q", long, at)[0] for at in (40, 48, 64))
-        if place != start:
-            raise pickle.UnpicklingError("the archive has two ends")
-    if offset + size != behind:
-        raise pickle.UnpicklingError("the archive has two directories")
-
-
 def _check_parts(entries: list[zipfile.ZipInfo], length: int) -> dict[str, zipfile.ZipInfo]:
     """Return the parts by their names below the one folder of the archive."""
     folder = entries[0].filename.partition("/")[0] + "/"
     parts = {entry.filename.removeprefix(folder): entry for entry in entries}
-    names = {name.casefold() for name in parts}  # torch's reader finds 'DATA' for 'data'
-    if len(names) < len(entries) or not all(one.filename.startswith(folder) for one in entries):
-        raise pickle.UnpicklingError("two parts of the archive have one name")
+    if not all(one.filename.startswith(folder) for one in entries):
+        raise pickle.UnpicklingError("the archive has two folders")
     if "constants.pkl" in parts:
         raise RefusedError("a TorchScript program")
     for name, entry in parts.items():

@@ -75,6 +75,28 @@ def test_programs_that_reach_out(
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.parametrize("part", ["code/a.py", "CODE/A.PY"])
+@pytest.mark.parametrize("gap", [b"", b" \n\t", b" # a comment (\n", b" \\\n ", b"#a\n#b\n"])
+def test_what_may_stand_before_a_parenthesis(tmp_path: Path, gap: bytes, part: str) -> None:
+    with zipfile.ZipFile(tmp_path / "a.ts", "w") as archive:
+        archive.writestr(f"a/{part}", b"x = (torch.save" + gap + b"(y, 'made'))")
+    with pytest.raises(ValueError, match="it calls 'save', and a program that reads or writes"):
+        require_pure_program(tmp_path / "a.ts")
+
+
+def test_archives_that_two_readers_read_differently(tmp_path: Path) -> None:
+    path = write(tmp_path, Adds(), ".ts")
+    content = path.read_bytes()
+    path.write_bytes(content + b"more")
+    with pytest.raises(ValueError, match=r"a.ts"):
+        require_pure_program(path)
+    path.write_bytes(content)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(archive.namelist()[0].upper(), b"")
+    with pytest.raises(zipfile.BadZipFile, match="have one name"), open_archive(path):
+        pass
+
+
 @pytest.mark.parametrize("suffix", [".ts", ".ptl"])
 def test_others_are_let_through(tmp_path: Path, suffix: str) -> None:
     require_pure_program(write(tmp_path, Adds(), suffix))
