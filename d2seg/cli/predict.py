@@ -139,8 +139,8 @@ def run(args: argparse.Namespace) -> int:
     pace = Pace()
     _predict(args, predictor, sources, pace)
     _print_pace(pace)
-    for name, reason in pace.failures:
-        print(f"{name}: {reason}", file=sys.stderr)
+    for failure in pace.failures:
+        print(failure, file=sys.stderr)
     if not pace.images and not pace.failures:
         print("There was nothing to look at.", file=sys.stderr)
     return 0 if pace.images and not pace.failures else 1

@@ -21,9 +21,13 @@ def limit_config(
         ValueError: A limit is out of its range.
     """
     if score_threshold is not None and not 0 <= score_threshold <= 1:
-        raise ValueError(f"score_threshold is {score_threshold}, but scores are from 0 to 1.")
+        raise ValueError(
+            f"score_threshold (--score-threshold) is {score_threshold}, but scores are from 0 to 1."
+        )
     if max_detections is not None and max_detections < 1:
-        raise ValueError(f"max_detections is {max_detections}, but must be at least 1.")
+        raise ValueError(
+            f"max_detections (--max-detections) is {max_detections}, but must be at least 1."
+        )
     limited = cfg.clone()
     limited.defrost()
     if score_threshold is not None:

@@ -41,10 +41,13 @@ def check_options(format: str, weights: str, optimize: bool, aten_only: bool = T
             f"'{format}' has no use for them."
         )
     if optimize and format != "ptl":
-        raise ValueError(f"optimize prepacks a file of format 'ptl', not of '{format}'.")
+        raise ValueError(
+            f"optimize (--optimize) prepacks a file of format 'ptl', not of '{format}'."
+        )
     if optimize and weights != "fp32":
         raise ValueError(
-            f"optimize prepacks float32 weights, but weights is '{weights}'; choose one of the two."
+            f"optimize (--optimize) prepacks float32 weights, but weights is '{weights}'; choose "
+            "one of the two."
         )
 
 
@@ -64,25 +67,25 @@ def check_layout(
         raise ValueError(f"layout is '{layout}'; use one of {', '.join(LAYOUT_NAMES)}.")
     if canvas_hw is not None and format != "pte":
         raise ValueError(
-            f"canvas_hw is for files of format 'pte'; a file of format '{format}' takes any size: "
-            "leave out --input-size."
+            "canvas_hw (--input-size) is for files of format 'pte'; a file of format "
+            f"'{format}' takes any size: leave it out."
         )
     if format not in GRAPH_FORMATS:
         if layout != "single":
             raise ValueError(
-                f"layout is '{layout}', but a file of format '{format}' takes one image; use "
-                f"{' or '.join(GRAPH_FORMATS)}."
+                f"layout (--batched, --names) is '{layout}', but a file of format '{format}' takes "
+                f"one image; use {' or '.join(GRAPH_FORMATS)}."
             )
         return
     if resize_inside:
         raise ValueError(
-            f"resize_inside is for files of format 'ptl'; a file of format '{format}' takes images "
-            "that are resized."
+            "resize_inside (--resize-inside) is for files of format 'ptl'; a file of format "
+            f"'{format}' takes images that are resized."
         )
     if full_masks and layout == "segmentoly":
         raise ValueError(
-            "full_masks gives masks of the image, but layout 'segmentoly' has raw_masks of the "
-            "boxes; choose one of the two."
+            "full_masks (--full-masks) gives masks of the image, but layout 'segmentoly' has "
+            "raw_masks of the boxes; choose one of the two."
         )
 
 
@@ -100,6 +103,6 @@ def check_calibration(format: str, weights: str, calibration: Sequence[str | Pat
         )
     if calibration and not used:
         raise ValueError(
-            "calibration is for format 'openvino' or 'pte' with weights 'int8', not for "
-            f"'{format}' with '{weights}'."
+            "calibration (--calibration) is for format 'openvino' or 'pte' with weights 'int8', "
+            f"not for '{format}' with '{weights}'."
         )

@@ -95,7 +95,9 @@ def find_sources(
         ImportError: There is a video, and PyAV is not installed.
     """
     if every < 1:
-        raise ValueError(f"every must be 1 or more (1 takes every frame), got {every}.")
+        raise ValueError(
+            f"every (--every) is {every}, but must be 1 or more (1 takes every frame)."
+        )
     root = None if image_root is None else Path(image_root).expanduser()
     finder = _Finder(root, with_boxes, every)
     for path in find_images(inputs, (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)):

@@ -96,11 +96,15 @@ class Predictor:
         batch_size: int = 8,
     ) -> None:
         if not 0 <= score_threshold <= 1:
-            raise ValueError(f"score_threshold is {score_threshold}, but scores lie in 0..1.")
+            raise ValueError(
+                f"score_threshold (--prob-threshold) is {score_threshold}, but scores lie in 0..1."
+            )
         if nms_threshold is not None and not 0 <= nms_threshold <= 1:
-            raise ValueError(f"nms_threshold is {nms_threshold}, but an IoU lies in 0..1.")
+            raise ValueError(
+                f"nms_threshold (--nms-threshold) is {nms_threshold}, but an IoU lies in 0..1."
+            )
         if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}, but must be 1 or more.")
+            raise ValueError(f"batch_size (--batch-size) is {batch_size}, but must be 1 or more.")
         tiles = None if tile_hw is None else Tiles(tile_hw, tile_overlap)
         self._backend = _open(source, os.fspath(weights), list(overrides), device)
         self._fit = _choose_fit(self._backend, resize)

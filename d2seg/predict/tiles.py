@@ -31,9 +31,11 @@ class Tiles:
 
     def __init__(self, tile_hw: SizeHW, overlap: float) -> None:
         if len(tile_hw) != 2 or min(tile_hw) < 1:
-            raise ValueError(f"tile_hw must be a positive height and width, but is {tile_hw}.")
+            raise ValueError(
+                f"tile_hw (--tile) is {tile_hw}, but must be a positive height and width."
+            )
         if not 0 <= overlap <= 0.9:
-            raise ValueError(f"tile_overlap is {overlap}, but must lie in 0..0.9.")
+            raise ValueError(f"tile_overlap (--tile-overlap) is {overlap}, but must lie in 0..0.9.")
         self._tile_hw = tile_hw
         self._overlap = overlap
 

@@ -203,9 +203,13 @@ def test_what_cannot_have_fixed_shapes_is_refused() -> None:
     ("format", "options", "message"),
     [
         ("pte", {"weights": "half"}, "'pte' stores its weights as 'fp32' or 'int8', not 'half'"),
-        ("pte", {"optimize": True}, "optimize prepacks a file of format 'ptl', not of 'pte'"),
+        (
+            "pte",
+            {"optimize": True},
+            r"optimize \(--optimize\) prepacks a file of format 'ptl', not of 'pte'",
+        ),
         ("pte", {"aten_only": False}, r"\(--ops torchvision\) are for a file of format 'ptl'"),
-        ("ptl", {"canvas_hw": (64, 96)}, "takes any size: leave out --input-size"),
+        ("ptl", {"canvas_hw": (64, 96)}, "takes any size: leave it out"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused(

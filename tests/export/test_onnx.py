@@ -225,10 +225,16 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"resize_inside": True}, "resize_inside is for files of format 'ptl'"),
-        ({"canvas_hw": (64, 96)}, "canvas_hw is for files of format 'pte'"),
+        (
+            {"resize_inside": True},
+            r"resize_inside \(--resize-inside\) is for files of format 'ptl'",
+        ),
+        ({"canvas_hw": (64, 96)}, r"canvas_hw \(--input-size\) is for files of format 'pte'"),
         ({"weights": "half"}, "'onnx' stores its weights as 'fp32', not 'half'"),
-        ({"optimize": True}, "optimize prepacks a file of format 'ptl', not of 'onnx'"),
+        (
+            {"optimize": True},
+            r"optimize \(--optimize\) prepacks a file of format 'ptl', not of 'onnx'",
+        ),
         ({"layout": "list"}, "layout is 'list'; use one of single, batched, segmentoly"),
         ({"layout": "segmentoly", "full_masks": True}, "raw_masks of the boxes; choose one"),
         (

@@ -55,12 +55,14 @@ def test_limits_of_every_family(name: str) -> None:
 
 @pytest.mark.parametrize("value", [-0.1, 1.5])
 def test_score_threshold_out_of_range(value: float) -> None:
-    with pytest.raises(ValueError, match=rf"score_threshold is {value}, but scores are from 0 to"):
+    with pytest.raises(ValueError, match=rf"\(--score-threshold\) is {value}, but scores are from"):
         limit_config(CfgNode(), value, None)
 
 
 def test_fewer_than_one_detection() -> None:
-    with pytest.raises(ValueError, match="max_detections is 0, but must be at least 1"):
+    with pytest.raises(
+        ValueError, match=r"max_detections \(--max-detections\) is 0, but must be at least 1"
+    ):
         limit_config(CfgNode(), None, 0)
 
 
@@ -145,4 +147,6 @@ def test_command_takes_limits(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.endswith("same")]
     assert [int(row[2]) for row in rows[:2]] == [9, 8]
     assert cli.main([*arguments, "--max-detections", "-1"]) == 1
-    assert "max_detections is -1, but must be at least 1" in capsys.readouterr().err
+    assert (
+        "max_detections (--max-detections) is -1, but must be at least 1" in capsys.readouterr().err
+    )

@@ -234,7 +234,9 @@ def test_command_takes_weights(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path) -> None:
     (tmp_path / "mobile_optimized.ptl").write_text("an earlier file")
-    with pytest.raises(ValueError, match="optimize prepacks float32 weights, but weights is 'half"):
+    with pytest.raises(
+        ValueError, match=r"\(--optimize\) prepacks float32 weights, but weights is 'half"
+    ):
         export_model(thin_model(), thin_config(), tmp_path, weights="half", optimize=True)
     with pytest.raises(ValueError, match="weights is 'fp16'; use one of fp32, half, int8"):
         export_model(thin_model(), thin_config(), tmp_path, weights="fp16")

@@ -104,7 +104,7 @@ def test_boxes_of_a_picture_in_two_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_every_is_positive(tmp_path: Path, every: int) -> None:
-    with pytest.raises(ValueError, match=rf"every must be 1 or more .* got {every}\."):
+    with pytest.raises(ValueError, match=rf"every \(--every\) is {every}, but must be 1 or more"):
         find_sources([tmp_path], every=every)
 
 

@@ -342,9 +342,19 @@ def test_the_package_offers_it_lazily() -> None:
         ("CFG", {"weights": "nowhere.pth"}, FileNotFoundError, "nowhere.pth"),
         ("CFG", {"overrides": ["MODEL.WEIGHT", "x"]}, KeyError, "MODEL.WEIGHT"),
         ("CFG", {"device": "gpu"}, ValueError, "device is 'gpu'; use cpu, cuda"),
-        ("CFG", {"score_threshold": 50}, ValueError, "score_threshold is 50, but scores lie in"),
-        ("CFG", {"nms_threshold": 2}, ValueError, "nms_threshold is 2, but an IoU lies in 0..1"),
-        ("CFG", {"batch_size": 0}, ValueError, "batch_size is 0, but must be 1 or more"),
+        ("CFG", {"score_threshold": 50}, ValueError, r"score_threshold \(--prob-threshold\) is 50"),
+        (
+            "CFG",
+            {"nms_threshold": 2},
+            ValueError,
+            r"\(--nms-threshold\) is 2, but an IoU lies in 0..1",
+        ),
+        (
+            "CFG",
+            {"batch_size": 0},
+            ValueError,
+            r"batch_size \(--batch-size\) is 0, but must be 1 or more",
+        ),
     ],
     ids=str,
 )

@@ -165,8 +165,14 @@ def test_nothing_in_any_tile() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile_hw": (0, 5)}, r"tile_hw must be a positive height and width, but is \(0, 5\)"),
-        ({"tile_hw": (9, 9), "tile_overlap": 0.95}, "tile_overlap is 0.95, but must lie in 0..0.9"),
+        (
+            {"tile_hw": (0, 5)},
+            r"tile_hw \(--tile\) is \(0, 5\), but must be a positive height and width",
+        ),
+        (
+            {"tile_hw": (9, 9), "tile_overlap": 0.95},
+            r"tile_overlap \(--tile-overlap\) is 0.95, but must lie in 0..0.9",
+        ),
     ],
 )
 def test_bad_tiles_are_named(stored: Stored, options: dict[str, Any], message: str) -> None:

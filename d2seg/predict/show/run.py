@@ -44,13 +44,13 @@ class Pace:
         images: How many pictures went through the model.
         objects: How many objects it found.
         batch_seconds: For each batch how long it took, with resizing, and how many pictures it had.
-        failures: What could not be read: its name, and why.
+        failures: What could not be read, and why, each in a sentence that names the file.
     """
 
     images: int = 0
     objects: int = 0
     batch_seconds: list[tuple[float, int]] = field(default_factory=list)
-    failures: list[tuple[str, str]] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
 
     def add(self, seconds: float, finds: Sequence[Prediction]) -> None:
         """Note a batch and what was found in it."""
@@ -111,7 +111,7 @@ def _read(sources: Iterable[Source], pace: Pace) -> Iterator[tuple[Source, np.nd
         try:
             pixels = source.read("RGB")
         except (OSError, ValueError) as error:
-            pace.failures.append((source.name, str(error)))
+            pace.failures.append(str(error))
             continue
         yield source, pixels
 
