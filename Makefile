@@ -1,4 +1,4 @@
-# make demo, make test and make lint prepare .venv by themselves.
+# make demo, make test, make test-slow and make lint prepare .venv by themselves.
 
 VENV := .venv
 DEMO_OUTPUT := demo_output
@@ -13,14 +13,17 @@ RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 DEV_EXTRAS := .[dev,train]
 
-.PHONY: demo test lint clean
+.PHONY: demo test test-slow lint clean
 
 demo: $(RUNTIME)
 	$(VENV)/bin/d2seg demo --output $(DEMO_OUTPUT)
 	@echo "The demo's results are in $(DEMO_OUTPUT)/; open $(DEMO_OUTPUT)/index.html in a browser."
 
 test: $(DEV)
-	$(VENV)/bin/python -m pytest -n 2
+	$(VENV)/bin/python -m pytest -n 2 -m "not slow"
+
+test-slow: $(DEV)
+	$(VENV)/bin/python -m pytest -n 2 -m slow
 
 lint: $(DEV)
 	$(VENV)/bin/ruff check .
