@@ -10,7 +10,13 @@ from d2seg.config import load_config
 from d2seg.convert.classes import known_class_names
 from d2seg.convert.conventions import Conventions
 from d2seg.convert.files import SUFFIXES, check_suffix, write_checkpoint
-from d2seg.convert.model_config import config_text, make_config, own_keys_of, require_complete
+from d2seg.convert.model_config import (
+    config_text,
+    conventions_of,
+    make_config,
+    own_keys_of,
+    require_complete,
+)
 from d2seg.convert.report import Report
 from d2seg.convert.source import (
     BACKGROUND_KEY,
@@ -76,6 +82,7 @@ def _config(
         cfg = load_config(config_file, overrides)
         if not source.is_backbone:
             require_complete(source.renamed.model, cfg, str(source.path))
+            return cfg, conventions_of(source, cfg.MODEL.RESNETS.NUM_GROUPS > 1)
         return cfg, Conventions({})
     if source.format == DETECTRON2:
         return None, Conventions({})

@@ -43,8 +43,7 @@ def make_config(source: Source, norm_eps: float | None = None) -> tuple[CfgNode,
         ValueError: The tensors are of no architecture that can be built, or incomplete.
     """
     settings = infer_settings(source.renamed.model)
-    has_pyramid = source.is_backbone or "backbone.fpn_lateral2.weight" in source.renamed.model
-    conventions = _conventions(source, settings, has_pyramid)
+    conventions = conventions_of(source, settings["MODEL.RESNETS.NUM_GROUPS"] > 1)
     settings |= conventions.settings
     if norm_eps is None and source.digest.startswith(_LEGACY_EPS):
         norm_eps = 0.0
@@ -52,7 +51,7 @@ def make_config(source: Source, norm_eps: float | None = None) -> tuple[CfgNode,
         settings["MODEL.RESNETS.NORM_EPS"] = norm_eps
     if settings.get("MODEL.RESNETS.NORM") in ("", "GN"):
         settings["MODEL.BACKBONE.FREEZE_AT"] = 0
-    base = "Base-RCNN-FPN.yaml" if has_pyramid else "Base-RCNN-C4.yaml"
+    base = "Base-RCNN-FPN.yaml" if _has_pyramid(source) else "Base-RCNN-C4.yaml"
     cfg = load_config(f"configs://{base}")
     for key, value in settings.items():
         _assign(cfg, key, value)
@@ -61,6 +60,28 @@ def make_config(source: Source, norm_eps: float | None = None) -> tuple[CfgNode,
     if not source.is_backbone:
         require_complete(source.renamed.model, cfg, str(source.path))
     return cfg, conventions
+
+
+def conventions_of(source: Source, has_groups: bool) -> Conventions:
+    """Return how the toolbox that a file is of computes.
+
+    Args:
+        source: What was read.
+        has_groups: Whether it is a ResNeXt.
+    """
+    if source.format == TORCHVISION_DETECTION:
+        return TORCHVISION
+    if source.format == RESNET:
+        return IMAGENET
+    if source.format == CAFFE2:
+        return CAFFE2_BACKBONE
+    if source.format == DETECTRON2:
+        return Conventions({})
+    return legacy_conventions(_has_pyramid(source), has_groups)
+
+
+def _has_pyramid(source: Source) -> bool:
+    return source.is_backbone or "backbone.fpn_lateral2.weight" in source.renamed.model
 
 
 def require_complete(model: Mapping[str, Tensor], cfg: CfgNode, path: str) -> None:
@@ -116,18 +137,6 @@ def own_keys_of(cfg: CfgNode) -> list[str]:
     defaults = get_cfg()
     add_d2seg_config(defaults)
     return [key for key in _OWN_KEYS if _get(cfg, key) != _get(defaults, key)]
-
-
-def _conventions(source: Source, settings: Mapping[str, Any], has_pyramid: bool) -> Conventions:
-    if source.format == TORCHVISION_DETECTION:
-        return TORCHVISION
-    if source.format == RESNET:
-        return IMAGENET
-    if source.format == CAFFE2:
-        return CAFFE2_BACKBONE
-    if source.format == DETECTRON2:
-        return Conventions({})
-    return legacy_conventions(has_pyramid, settings["MODEL.RESNETS.NUM_GROUPS"] > 1)
 
 
 def _meta_state(cfg: CfgNode) -> dict[str, Tensor]:

@@ -132,6 +132,8 @@ def test_detectron_becomes_a_model_that_runs(
     layer = predictor.model.roi_heads.box_predictor.cls_score.weight
     assert torch.equal(layer, torch.from_numpy(np.roll(blobs["cls_score_w"], -1, axis=0)))
     predictor(image(1, 50, 70))
+    again = convert(file, tmp_path / "again.pth", config_file=str(tmp_path / "ours.yaml"))
+    assert any("Boxes there include" in words for words in again.not_exact)
     # The checkpointer finds the same in the file itself.
     model = build_model(cfg)
     DetectionCheckpointer(model).load(str(file))
