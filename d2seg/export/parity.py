@@ -82,10 +82,13 @@ class ParityReport:
         return not any(image.num_eager or image.num_file for image in self.images)
 
     def table(self) -> str:
-        """Lay the comparison out as text, one line for each image."""
+        """Lay the comparison out as text: a line for each image, and what was asked for.
+
+        The differences are the largest of all pairs, also of those too far apart to be matched.
+        """
         points = any(image.keypoint_difference is not None for image in self.images)
         titles = ["image", "eager", "file", "matched", "box px", "score", "mask"]
-        lines = [_line([*titles, *(["point px"] if points else [])])]
+        lines = [f"{_line([*titles, *(['point px'] if points else [])])}  objects"]
         for image in self.images:
             differences = [image.box_difference, image.score_difference, image.mask_difference]
             if points:
@@ -94,6 +97,7 @@ class ParityReport:
             cells += map(str, (image.num_eager, image.num_file, image.num_matched))
             cells += [f"{difference:.1e}" for difference in differences]
             lines.append(f"{_line(cells)}  {'same' if image.passed else 'DIFFERS'}")
+        lines += dict.fromkeys(image.tolerances.explain() for image in self.images)
         return "\n".join(lines)
 
 

@@ -42,6 +42,16 @@ class Tolerances:
         allowed = max((1 - self.matched_share) * num_detections, self.flips)
         return num_detections - num_matched <= allowed and highest_unmatched < self.high_score
 
+    def explain(self) -> str:
+        """Say in three lines what the comparison of an image asks for."""
+        exceptions = f" (or all but {self.flips})" if self.flips else ""
+        return (
+            f"matched: within {self.box:g} px (in proportion beyond 100 px), {self.score:g} of the "
+            f"score, {self.mask:g} of a mask's\nprobability or {self.pixel_share:.0%} of a mask of "
+            f"the image's size; same: {self.matched_share:.0%} or more of the objects match"
+            f"{exceptions},\nand all that score {self.high_score:g} or more"
+        )
+
 
 TOLERANCES = {
     # Runtimes add the same numbers in another order, which moves boxes by about 0.01 px, scores by

@@ -137,7 +137,7 @@ def test_keypoints_are_compared_one_by_one() -> None:
     flipped = points[:, :, [1, 0, 2]]
     assert not compare_detections((100, 120), eager, eager._replace(keypoints=flipped)).passed
     table = ParityReport([parity]).table().splitlines()
-    assert table[0].split()[-2:] == ["point", "px"]
+    assert table[0].split()[-2:] == ["px", "objects"]
     assert len(table[1].split()) == 9
 
 
@@ -165,6 +165,12 @@ def test_table_has_a_line_for_each_image() -> None:
     good = compare_detections((100, 120), eager, eager)
     bad = compare_detections((30, 40), eager, detections(0))
     lines = ParityReport([good, bad]).table().splitlines()
-    assert lines[0].split() == ["image", "eager", "file", "matched", "box", "px", "score", "mask"]
+    titles = ["image", "eager", "file", "matched", "box", "px", "score", "mask", "objects"]
+    assert lines[0].split() == titles
     assert lines[1].split() == ["100x120", "60", "60", "60", *["0.0e+00"] * 3, "same"]
     assert lines[2].split() == ["30x40", "60", "0", "0", *["0.0e+00"] * 3, "DIFFERS"]
+    assert " ".join(lines[3:]) == (
+        "matched: within 0.05 px (in proportion beyond 100 px), 0.002 of the score, 0.005 of a "
+        "mask's probability or 1% of a mask of the image's size; same: 98% or more of the objects "
+        "match, and all that score 0.5 or more"
+    )
