@@ -49,13 +49,22 @@ def setup_logger(
         short = each if abbrev_name is None else abbrev_name
         if configure_stdout and distributed_rank == 0 and "terminal" not in known:
             colored = color and sys.stdout.isatty()
-            _add(logger, logging.StreamHandler(sys.stdout), "terminal", short, colored)
+            _add(logger, _Terminal(sys.stdout), "terminal", short, colored)
         if output is not None:
             file = _log_file(Path(output), distributed_rank)
             if str(file) not in known:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 _add(logger, _LogFile(file, encoding="utf-8"), str(file), short)
     return logging.getLogger(name)
+
+
+class _Terminal(logging.StreamHandler):
+    """Says nothing if nobody reads the lines any more, as after ``| head``; the work goes on."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Take note of what went wrong in writing a line."""
+        if not isinstance(sys.exc_info()[1], BrokenPipeError):
+            super().handleError(record)
 
 
 class _LogFile(logging.FileHandler):

@@ -1,6 +1,7 @@
 """Where log lines go."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
@@ -91,3 +92,16 @@ def test_a_full_disk_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[
     for handler in logger.handlers:
         with suppress(OSError):
             handler.close()
+
+
+def test_a_terminal_that_nobody_reads_is_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with suppress(BrokenPipeError), open(writing, "w", buffering=1) as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        setup_logger(tmp_path, name=NAME).info("still written")
+        monkeypatch.undo()
+    assert capsys.readouterr().err == ""
+    assert "still written" in (tmp_path / "log.txt").read_text()
