@@ -86,9 +86,16 @@ def why_unreadable(path: str | os.PathLike[str]) -> str:
             f"'{name}' is neither a .ptl nor a .pte: it is no zip archive, which every TorchScript "
             "file is, and does not begin as a file of ExecuTorch."
         )
-    if zipfile.is_zipfile(path):
+    if _has_end(path):
         return f"'{name}' is damaged: parts of it cannot be read; copy it again."
     return f"'{name}' is truncated: it begins like a .ptl and its end is missing; copy it again."
+
+
+def _has_end(path: str | os.PathLike[str]) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it has one, which is damaged
+        return True
 
 
 def require_pure_program(path: str | os.PathLike[str]) -> None:
