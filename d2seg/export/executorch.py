@@ -19,6 +19,9 @@ from d2seg.export.conversion import converting
 from d2seg.export.description import ModelDescription
 from d2seg.export.static.runner import Letterboxed
 
+_STDERR = 2
+"""Its file descriptor."""
+
 DESCRIBE = "describe"
 """The method of a file that takes nothing and returns its description, as JSON."""
 
@@ -42,11 +45,12 @@ def load_pte(path: str | os.PathLike[str]) -> Letterboxed:
     """
     description = read_pte_description(path)
     require_executorch()
-    from executorch.runtime import Runtime
-
     try:
-        program = Runtime.get().load_program(os.fspath(path))
-        method: Any = program.load_method("forward")
+        with quiet_start():
+            from executorch.runtime import Runtime
+
+            program = Runtime.get().load_program(os.fspath(path))
+            method: Any = program.load_method("forward")
     except RuntimeError as error:
         raise ValueError(
             f"'{os.fspath(path)}' cannot be loaded by this ExecuTorch ({error}); 'd2seg inspect' "
@@ -156,6 +160,22 @@ def find_flatc() -> str:
         "ExecuTorch writes files with the program flatc, which is neither on the PATH nor in the "
         "package executorch; install it (Debian: flatbuffers-compiler) or set FLATC_EXECUTABLE."
     )
+
+
+@contextmanager
+def quiet_start() -> Iterator[None]:
+    """Drop what is written to stderr: the runtime, when it starts, looks for the files of a phone.
+
+    Its compiled code does not write by way of ``sys.stderr``.
+    """
+    earlier = os.dup(_STDERR)
+    try:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), _STDERR)
+        yield
+    finally:
+        os.dup2(earlier, _STDERR)
+        os.close(earlier)
 
 
 @contextmanager

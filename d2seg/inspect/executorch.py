@@ -9,7 +9,7 @@ from pathlib import Path
 
 from d2seg.core.runtime.untrusted.programs import UnreadableFileError
 from d2seg.export.description import ModelDescription
-from d2seg.export.executorch import read_pte_description
+from d2seg.export.executorch import quiet_start, read_pte_description
 from d2seg.inspect.contents import Contents
 from d2seg.inspect.flatbuffer import Table
 
@@ -54,16 +54,17 @@ class PteContents(Contents):
         """
         if importlib.util.find_spec("executorch") is None:
             raise ValueError('ExecuTorch is not installed: pip install "d2seg[executorch]"')
-        from executorch.runtime import Runtime
+        with quiet_start():
+            from executorch.runtime import Runtime
 
-        runtime = Runtime.get()
-        missing = [
-            *(set(self.backends) - set(runtime.backend_registry.registered_backend_names)),
-            *(set(self.operators) - set(runtime.operator_registry.operator_names)),
-        ]
-        if missing:
-            raise ValueError(f"this ExecuTorch does not have {', '.join(sorted(missing))}")
-        runtime.load_program(str(path)).load_method("forward")
+            runtime = Runtime.get()
+            missing = [
+                *(set(self.backends) - set(runtime.backend_registry.registered_backend_names)),
+                *(set(self.operators) - set(runtime.operator_registry.operator_names)),
+            ]
+            if missing:
+                raise ValueError(f"this ExecuTorch does not have {', '.join(sorted(missing))}")
+            runtime.load_program(str(path)).load_method("forward")
 
 
 def is_pte(head: bytes) -> bool:

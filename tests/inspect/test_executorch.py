@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import torch
 
 from d2seg import cli
 from d2seg.export.description import describe
-from d2seg.export.executorch import load_pte, save_pte
+from d2seg.export.executorch import load_pte, quiet_start, save_pte
 from d2seg.inspect import UnreadableFileError, inspect_artefact
 from d2seg.inspect.executorch import PteContents, read_pte
 from tests.export.models import thin_config
@@ -118,3 +119,12 @@ def test_the_command_prints_it(file: Path, capsys: pytest.CaptureFixture[str]) -
     assert "loads it" in printed
     assert cli.main(["inspect", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["backends"] == {"XnnpackBackend": 1}
+
+
+def test_the_start_of_the_runtime_is_quiet_whoever_writes(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with quiet_start():
+        os.write(2, b"looking for a phone")
+    os.write(2, b"later")
+    assert capfd.readouterr().err == "later"
