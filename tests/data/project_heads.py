@@ -101,7 +101,7 @@ def main() -> None:
         optimizer.step()
     found = model.eval()(inputs)[0]["instances"]
     print(detectron2.__name__, *sorted(losses))
-    print((losses["loss_project"] / losses["loss_cls"]).item())
+    print(round((losses["loss_project"] / losses["loss_cls"]).item(), 5))  # of float32
     print(storage.latest()["project/regions"][0] > len(inputs[0]["instances"]))
     print(bool((model.roi_heads.box_head.fc.weight != before).any()))
     print(found.image_size)
