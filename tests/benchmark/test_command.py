@@ -64,7 +64,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (["--task", "train"], "invalid choice: 'train' (choose from"),
+        (["--task", "sleep"], "invalid choice: 'sleep' (choose from"),
         (["--rounds", "3", "--seconds", "9"], "not allowed with argument"),
     ],
 )

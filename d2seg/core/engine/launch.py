@@ -131,8 +131,6 @@ def _worker(
     args: tuple[Any, ...],
     timeout: timedelta,
 ) -> None:
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     has_gpu = torch.cuda.is_available()
     if has_gpu and num_gpus_per_machine > torch.cuda.device_count():
         raise ValueError(
@@ -150,6 +148,9 @@ def _worker(
         # Otherwise every process would take all cores.
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_gpus_per_machine))
     try:
+        # Not before: torch's meeting of the processes answers Ctrl-C with a stack trace.
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         comm.create_local_process_group(num_gpus_per_machine)
         if has_gpu:
             torch.cuda.set_device(local_rank)
