@@ -62,27 +62,29 @@ def launch(
                 "dist_url 'auto' is for one machine; give tcp://host:port for several."
             )
         dist_url = f"tcp://127.0.0.1:{_free_port()}"
-    with _interrupts_held_back():
-        processes = mp.start_processes(
-            _worker,
-            nprocs=num_gpus_per_machine,
-            args=(
-                main_func,
-                world_size,
-                num_gpus_per_machine,
-                machine_rank,
-                dist_url,
-                args,
-                timeout,
-            ),
-            join=False,
-            daemon=False,
-        )
+    processes = None
     try:
+        with _interrupts_held_back():  # Ctrl-C may come as soon as it ends
+            processes = mp.start_processes(
+                _worker,
+                nprocs=num_gpus_per_machine,
+                args=(
+                    main_func,
+                    world_size,
+                    num_gpus_per_machine,
+                    machine_rank,
+                    dist_url,
+                    args,
+                    timeout,
+                ),
+                join=False,
+                daemon=False,
+            )
         while not processes.join():
             pass
     except KeyboardInterrupt:
-        _end_processes(processes.processes)
+        if processes is not None:
+            _end_processes(processes.processes)
         raise
 
 
