@@ -132,7 +132,7 @@ def test_command_takes_order_operators_images_and_overrides(
     assert "operators (torchvision)" in printed.out
     assert "input: RGB" in printed.out
     assert "MODEL.WEIGHTS is empty: exporting random weights" in printed.err
-    assert printed.out.count("same") == 6
+    assert printed.out.count("  same\n") == 6
 
 
 def test_command_fails_when_the_file_differs(
