@@ -23,7 +23,9 @@ def test_a_step_is_timed_in_both_precisions(tmp_path: Path) -> None:
     subject = subject_of(thin_config(MODEL__WEIGHTS=""), tmp_path)
     entries, left_out = list_steps(subject, objects=5)
     assert [one.name for one in entries] == ["core", "core bfloat16"]
-    assert [name for name, _ in left_out] == ["torchvision"]
+    ((name, reason),) = left_out
+    assert name == "torchvision"
+    assert "cannot express MODEL.RESNETS.STEM_OUT_CHANNELS 16" in reason
     found = benchmark_predict(subject, entries, Rounds(1, warmup=0))
     assert found.objects == {"core": 5, "core bfloat16": 5}
 

@@ -2,7 +2,7 @@
 
 Python's own unpickler imports what a file names, calls it, and reserves the memory that a file asks
 for. This one imports nothing; it calls what its caller gave it a table of, by name; and it takes no
-more memory than a small multiple of the file's size.
+more memory than a multiple of the file's size.
 """
 
 import codecs
@@ -27,6 +27,21 @@ from d2seg.core.runtime.untrusted.parts import (
 MOST_INSTRUCTIONS = 20_000_000
 """Proposals for the 118,000 images of COCO take four million. An instruction is one byte or more,
 and takes up to 200 of memory."""
+
+MOST_TIMES_BUILT = 32
+"""A list of a single number takes six bytes of a pickle, and with its place in the memo 200."""
+
+_BYTES_BUILT = {
+    "EMPTY_DICT": 72,
+    "EMPTY_LIST": 64,
+    "EMPTY_SET": 224,
+    "MARK": 64,
+    "MEMOIZE": 100,
+    "TUPLE1": 56,
+    "TUPLE2": 64,
+    "TUPLE3": 72,
+}
+"""About what instructions of a single byte take, which a file could repeat without end."""
 
 MOST_TIMES_READ = 8
 """Weights are copied twice: out of a text of Python 2, and into an array."""
@@ -76,7 +91,7 @@ class _Machine:
         self._marked: list[list[Any]] = []
         self._memo: dict[int, Any] = {}
         self._num_unfinished = 0
-        self._start, self._copied = file.tell(), 0
+        self._start, self._built, self._copied = file.tell(), 0, 0
 
     def run(self) -> Any:
         for _ in range(MOST_INSTRUCTIONS):
@@ -86,6 +101,9 @@ class _Machine:
             name, read_argument = _INSTRUCTIONS[code]
             if name == "STOP":
                 return self._result()
+            if name in _BYTES_BUILT:
+                self._built += _BYTES_BUILT[name]
+                require_plausible(self._file.tell() - self._start, self._built, MOST_TIMES_BUILT)
             if read_argument is None:
                 self._follow(name)
             else:

@@ -218,6 +218,15 @@ def test_what_is_copied_again_and_again(kind: str) -> None:
         read(b"(" + held + COPIES[kind] * 500 + b"l.")
 
 
+@pytest.mark.parametrize("instruction", [b"]", b"}", b"\x8f", b"(", b"\x85", b"\x94"])
+def test_what_costs_more_memory_than_bytes(instruction: bytes) -> None:
+    few, many = instruction * 1000, instruction * 3_000_000
+    with pytest.raises(pickle.UnpicklingError, match="values to unpack"):
+        read(b"]" + few + (b"]]." if instruction != b"(" else b"."))
+    with pytest.raises(OversizedError, match="unpacks .* bytes to"):
+        read(b"]" + many + b".")
+
+
 def test_memory_is_not_reserved_for_a_distant_place() -> None:
     """Python's own unpickler reserves 32 GB for this."""
     assert read(b"K\x01r\xff\xff\xff\xff.") == 1
