@@ -119,6 +119,7 @@ if TYPE_CHECKING:
         verify_results,
     )
     from d2seg.core.evaluation.testing import flatten_results_dict
+    from d2seg.core.layers import Linear
     from d2seg.core.modeling import GeneralizedRCNNWithTTA, build_model
     from d2seg.core.modeling.poolers import ROIPooler
     from d2seg.core.modeling.postprocessing import detector_postprocess
@@ -177,6 +178,7 @@ _NAMES = {
         "verify_results",
     ),
     "evaluation.testing": ("flatten_results_dict",),
+    "layers": ("Linear",),
     "modeling": ("GeneralizedRCNNWithTTA", "build_model"),
     "modeling.poolers": ("ROIPooler",),
     "modeling.postprocessing": ("detector_postprocess",),
@@ -260,6 +262,7 @@ __all__ = [
     "ImageList",
     "Instances",
     "LVISEvaluator",
+    "Linear",
     "MetadataCatalog",
     "PascalVOCDetectionEvaluator",
     "PathManager",

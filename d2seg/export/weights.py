@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from d2seg.framework import Linear
+
 WEIGHTS = ("fp32", "half", "int8")
 """How the weights of a file may be stored."""
 
@@ -222,6 +224,7 @@ _REDUCED: dict[type, Callable[[Any, str], nn.Module]] = {
     nn.Conv2d: ReducedConv2d,
     nn.ConvTranspose2d: ReducedConvTranspose2d,
     nn.Linear: ReducedLinear,
+    Linear: ReducedLinear,
 }
 
 

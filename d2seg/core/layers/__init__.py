@@ -14,6 +14,7 @@ from d2seg.core.layers.batch_norm import (
 from d2seg.core.layers.blocks import CNNBlockBase
 from d2seg.core.layers.conv import Conv2d
 from d2seg.core.layers.deform_conv import DeformConv, ModulatedDeformConv
+from d2seg.core.layers.linear import Linear
 from d2seg.core.layers.losses import ciou_loss, diou_loss
 from d2seg.core.layers.mask_ops import paste_masks_in_image
 from d2seg.core.layers.nms import batched_nms, batched_nms_rotated, nms_rotated
@@ -25,7 +26,6 @@ from d2seg.core.layers.shape_spec import ShapeSpec
 from d2seg.core.layers.wrappers import (
     BatchNorm2d,
     ConvTranspose2d,
-    Linear,
     cat,
     check_if_dynamo_compiling,
     cross_entropy,

@@ -71,14 +71,14 @@ def fusing(wanted: bool) -> Iterator[None]:
         _WANTED.reset(token)
 
 
+def may_replace_operators() -> bool:
+    """Tell whether an operator may stand in for others now: nobody records what is run."""
+    return _WANTED.get() and not torch.jit.is_tracing() and not torch.compiler.is_compiling()
+
+
 def is_fusing() -> bool:
-    """Tell whether layers may be fused now: nobody asks for gradients or records what is run."""
-    return (
-        _WANTED.get()
-        and not torch.is_grad_enabled()
-        and not torch.jit.is_tracing()
-        and not torch.compiler.is_compiling()
-    )
+    """Tell whether layers may be fused now: besides, nobody asks for gradients."""
+    return may_replace_operators() and not torch.is_grad_enabled()
 
 
 def channels_last(x: Tensor) -> Tensor:

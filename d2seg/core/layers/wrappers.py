@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2seg.core.layers.conv import Conv2d
+from d2seg.core.layers.linear import Linear
 
 __all__ = [
     "BatchNorm2d",
@@ -26,7 +27,6 @@ __all__ = [
 
 BatchNorm2d = nn.BatchNorm2d
 ConvTranspose2d = nn.ConvTranspose2d
-Linear = nn.Linear
 interpolate = F.interpolate
 
 

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
+from d2seg.core.layers import Linear
 from d2seg.core.modeling.backbone.utils import (
     Mlp,
     decomposed_rel_pos,
@@ -65,8 +66,8 @@ class MultiScaleAttention(nn.Module):
         self.num_heads = num_heads
         self.residual_pooling = residual_pooling
         self.window_q, self.window_kv = window_size // stride_q, window_size // stride_kv
-        self.qkv = nn.Linear(dim, 3 * dim_out, bias=qkv_bias)
-        self.proj = nn.Linear(dim_out, dim_out)
+        self.qkv = Linear(dim, 3 * dim_out, bias=qkv_bias)
+        self.proj = Linear(dim_out, dim_out)
         head = dim_out // num_heads
         for name, stride in (("q", stride_q), ("k", stride_kv), ("v", stride_kv)):
             padding = (pool_kernel[0] // 2, pool_kernel[1] // 2)
@@ -177,7 +178,7 @@ class MultiScaleBlock(nn.Module):
         self.drop_path = StochasticDepth(drop_path, "row")
         self.norm2 = norm_layer(dim_out)
         self.mlp = Mlp(dim_out, int(dim_out * mlp_ratio), act_layer)
-        self.proj = nn.Linear(dim, dim_out) if dim != dim_out else None
+        self.proj = Linear(dim, dim_out) if dim != dim_out else None
         kernel = stride_q + 1
         self.pool_skip = (
             nn.MaxPool2d(kernel, stride_q, padding=kernel // 2) if stride_q > 1 else None

@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from d2seg.core.layers import CNNBlockBase, ShapeSpec, norm_with_eps
+from d2seg.core.layers import CNNBlockBase, Linear, ShapeSpec, norm_with_eps
 from d2seg.core.modeling.backbone.backbone import Backbone
 from d2seg.core.modeling.backbone.blocks import (
     BasicBlock,
@@ -60,7 +60,7 @@ class ResNet(Backbone):
             self._add_stage(name, blocks)
         names = ["stem", *self.stage_names]
         if num_classes is not None:
-            self.linear = nn.Linear(self._out_feature_channels[names[-1]], num_classes)
+            self.linear = Linear(self._out_feature_channels[names[-1]], num_classes)
             nn.init.normal_(self.linear.weight, std=0.01)  # arXiv:1706.02677, section 5.1
             names.append("linear")
         self._layer_names = names

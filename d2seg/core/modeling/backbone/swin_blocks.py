@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from torchvision.ops import StochasticDepth
 
+from d2seg.core.layers import Linear
 from d2seg.core.modeling.backbone.utils import Mlp, window_partition, window_unpartition
 
 NormLayer = Callable[[int], nn.Module]
@@ -45,8 +46,8 @@ class WindowAttention(nn.Module):
         table = torch.empty((2 * window_size - 1) ** 2, num_heads)
         self.relative_position_bias_table = nn.Parameter(nn.init.trunc_normal_(table, std=0.02))
         self.register_buffer("relative_position_index", relative_position_index(window_size))
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
         self.proj_drop = nn.Dropout(proj_drop)
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
@@ -147,7 +148,7 @@ class PatchMerging(nn.Module):
 
     def __init__(self, dim: int, norm_layer: NormLayer = nn.LayerNorm) -> None:
         super().__init__()
-        self.reduction = nn.Linear(4 * dim, 2 * dim, bias=False)
+        self.reduction = Linear(4 * dim, 2 * dim, bias=False)
         self.norm = norm_layer(4 * dim)
 
     def forward(self, x: Tensor) -> Tensor:

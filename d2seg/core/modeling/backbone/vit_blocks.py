@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import StochasticDepth
 
-from d2seg.core.layers import CNNBlockBase, Conv2d, get_norm
+from d2seg.core.layers import CNNBlockBase, Conv2d, Linear, get_norm
 from d2seg.core.modeling.backbone.utils import (
     Mlp,
     decomposed_rel_pos,
@@ -40,8 +40,8 @@ class Attention(nn.Module):
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.qkv = nn.Linear(dim, 3 * dim, bias=qkv_bias)
-        self.proj = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim, bias=qkv_bias)
+        self.proj = Linear(dim, dim)
         self.use_rel_pos = use_rel_pos
         if use_rel_pos:
             if input_size is None:

@@ -9,7 +9,7 @@ from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.layers import ShapeSpec
+from d2seg.core.layers import Linear, ShapeSpec
 from d2seg.core.layers.conv import is_fusing, is_watched
 from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.runtime.registry import Registry
@@ -55,7 +55,7 @@ class FastRCNNConvFCHead(nn.Module):
         self.fcs: list[nn.Module] = []
         features = channels * (input_shape.height or 1) * (input_shape.width or 1)
         for index, width in enumerate(fc_dims, start=1):
-            linear = nn.Linear(features, width)
+            linear = Linear(features, width)
             self.add_module(f"fc{index}", linear)
             self.fcs.append(linear)
             features = width

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.layers import ShapeSpec, cross_entropy
+from d2seg.core.layers import Linear, ShapeSpec, cross_entropy
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type, share
 from d2seg.core.ops.detections import select_detections
@@ -73,8 +73,8 @@ class FastRCNNOutputLayers(nn.Module):
         features = flat_size(input_shape)
         self.num_classes = num_classes
         self.box_dim = len(box2box_transform.weights)
-        self.cls_score = nn.Linear(features, num_classes + 1)
-        self.bbox_pred = nn.Linear(
+        self.cls_score = Linear(features, num_classes + 1)
+        self.bbox_pred = Linear(
             features, self.box_dim if cls_agnostic_bbox_reg else self.box_dim * num_classes
         )
         nn.init.normal_(self.cls_score.weight, std=0.01)

@@ -9,7 +9,7 @@ from fvcore.nn.weight_init import c2_msra_fill, c2_xavier_fill
 from torch import Tensor, nn
 
 from d2seg.core.config import configurable
-from d2seg.core.layers import Conv2d, ShapeSpec
+from d2seg.core.layers import Conv2d, Linear, ShapeSpec
 
 
 class ConvFCHead(nn.Module):
@@ -45,11 +45,11 @@ class ConvFCHead(nn.Module):
         self.fcs: list[nn.Module] = []
         width = conv_dim * ((input_shape.height or 0) // 2) * ((input_shape.width or 0) // 2)
         for number, fc_dim in enumerate(fc_dims, start=1):
-            layer = nn.Linear(width, fc_dim)
+            layer = Linear(width, fc_dim)
             self.add_module(f"fc{number}", layer)
             self.fcs.append(layer)
             width = fc_dim
-        self.prediction = nn.Linear(width, math.prod(self.output_shape))
+        self.prediction = Linear(width, math.prod(self.output_shape))
         self._fill()
 
     def _fill(self) -> None:
