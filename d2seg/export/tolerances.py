@@ -95,6 +95,7 @@ TOLERANCES = {
 }
 """The tolerances by the way weights are stored, see :data:`d2seg.export.weights.WEIGHTS`."""
 
-INT8_ARITHMETIC = replace(TOLERANCES["int8"], mask=0.7, high_score=0.99)
+INT8_ARITHMETIC = replace(TOLERANCES["int8"], mask=0.6, high_score=0.99)
 """Of files that round activations too, not weights alone: single pixels at the edge of a mask
-differ by more, and now and then NMS keeps the other one of two very good boxes."""
+differ by more, and now and then NMS keeps the other one of two very good boxes. Of the demo model's
+detections on 85 images the mask costs 1.5% their partner."""

@@ -1,19 +1,14 @@
 """Static models that compute in int8, before they are lowered. Only where ExecuTorch is."""
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from d2seg.assets import DEMO_CONFIG_FILE
-from d2seg.config import load_config
-from d2seg.export import export_model, read_description
 from d2seg.export.deployable import DeployableRCNN
 from d2seg.export.static.deployable import StaticRCNN
 from d2seg.export.static.quantise import quantise
-from d2seg.framework import DetectionCheckpointer, build_model
 from tests.core.modeling.thin import _HEADS as HEADS
 from tests.core.modeling.thin import ARCHITECTURES, thin_model
 from tests.export.models import pictures
@@ -50,20 +45,3 @@ def test_backbone_and_heads_compute_in_int8_and_what_judges_does_not() -> None:
     assert [one.dtype for one in rounded] == [one.dtype for one in exact]
     assert int(rounded[-1]) > 10
     assert not torch.equal(rounded[0], exact[0])
-
-
-@pytest.mark.slow
-def test_the_demo_model_in_int8_is_verified_in_executorch(
-    tmp_path: Path, record_property: Any
-) -> None:
-    cfg = load_config(DEMO_CONFIG_FILE)
-    model = build_model(cfg).eval()
-    DetectionCheckpointer(model).load(cfg.MODEL.WEIGHTS)
-    report = export_model(model, cfg, tmp_path, format="pte", weights="int8")
-    assert report.passed
-    assert sum(image.num_eager for image in report.images) > 100
-    path = tmp_path / "mobile.pte"
-    description = read_description(path)
-    assert description.weights == "int8"
-    assert path.stat().st_size < 2 * description.num_parameters  # with float32 it is four times
-    record_property("int8", f"{path.stat().st_size / 1e6:.1f} MB\n{report.table()}")

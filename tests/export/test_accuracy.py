@@ -1,17 +1,20 @@
-"""What ONNX and OpenVINO files are worth on annotated images, by the evaluator of the model."""
+"""What exported files are worth on annotated images, by the evaluator of the model."""
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openvino
 import pytest
 
 from d2seg import cli
 from d2seg.assets import DEMO_CONFIG_FILE
 from d2seg.config import load_config
+from d2seg.export import read_description
 from d2seg.export.deployable import DeployableRCNN
 from d2seg.export.description import describe
 from d2seg.export.images import SHIPPED_IMAGES
@@ -43,9 +46,17 @@ def nuclei() -> Iterator[str]:
 
 
 def precision(path: Path, dataset: str) -> list[float]:
-    """Return box and mask AP of a file."""
-    found = evaluate(Predictor(path), dataset).precision
+    """Return box and mask AP of a file, which finds nothing where there is nothing."""
+    predictor = Predictor(path)
+    assert len(predictor(np.zeros((200, 300, 3), np.uint8), "RGB")) == 0
+    found = evaluate(predictor, dataset).precision
     return [found["bbox"]["AP"], found["segm"]["AP"]]
+
+
+def export_demo(folder: Path, *options: str) -> None:
+    """Export the model by the command."""
+    command = ["export", "--config-file", str(DEMO_CONFIG_FILE), "--output", str(folder)]
+    assert cli.main([*command, *options]) == 0
 
 
 @pytest.mark.slow
@@ -70,12 +81,11 @@ def test_float_files_are_worth_what_the_model_is(
 
 
 @pytest.mark.slow
-def test_int8_costs_less_than_half_a_point(
+def test_openvino_int8_costs_less_than_half_a_point(
     nuclei: str, tmp_path: Path, record_property: Any
 ) -> None:
-    command = ["export", "--config-file", str(DEMO_CONFIG_FILE), "--output", str(tmp_path)]
     options = ["--format", "openvino", "--weights", "int8", "--calibration", str(SHIPPED_IMAGES)]
-    assert cli.main([*command, *options]) == 0
+    export_demo(tmp_path, *options)
     model = openvino.Core().read_model(tmp_path / "model.xml")
     kinds = Counter(operator.get_type_name() for operator in model.get_ops())
     assert 60 < kinds["FakeQuantize"] < 80  # weights are stored as int8, without one of their own
@@ -83,3 +93,41 @@ def test_int8_costs_less_than_half_a_point(
     found = precision(tmp_path / "model.xml", nuclei)
     record_property("OpenVINO int8: box and mask AP", ", ".join(f"{one:.2f}" for one in found))
     assert found == pytest.approx(MODEL, abs=0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("weights", "within"), [("fp32", 0.05), ("half", 0.1), ("int8", 0.3)])
+def test_torchscript_is_worth_what_the_model_is(
+    weights: str, within: float, nuclei: str, tmp_path: Path, record_property: Any
+) -> None:
+    export_demo(tmp_path, "--weights", weights)
+    found = precision(tmp_path / "mobile_optimized.ptl", nuclei)
+    record_property(f".ptl {weights}: box and mask AP", ", ".join(f"{one:.2f}" for one in found))
+    assert found == pytest.approx(MODEL, abs=within)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # deprecations within executorch and torchao
+@pytest.mark.skipif(
+    importlib.util.find_spec("executorch") is None, reason="executorch is not installed"
+)
+@pytest.mark.parametrize("weights", ["fp32", "int8"])
+def test_executorch_is_worth_what_the_model_is(
+    weights: str, nuclei: str, tmp_path: Path, record_property: Any
+) -> None:
+    export_demo(tmp_path, "--format", "pte", "--weights", weights)
+    path = tmp_path / "mobile.pte"
+    description = read_description(path)
+    assert description.weights == weights
+    bytes_each = path.stat().st_size / description.num_parameters
+    assert bytes_each < (2 if weights == "int8" else 4.5)
+    found = precision(path, nuclei)
+    record_property(f".pte {weights}: box and mask AP", ", ".join(f"{one:.2f}" for one in found))
+    if weights == "fp32":
+        assert found == pytest.approx(MODEL, abs=0.05)
+        return
+    box, mask = (one - model for one, model in zip(found, MODEL, strict=True))
+    assert abs(box) < 0.5
+    # Masks gain 0.63: over resampled sets of these 85 images 0.65, with a standard deviation of
+    # 0.3. So the gain is not a sign of harm, but one of more than a point would not be rounding.
+    assert -0.5 < mask < 1
