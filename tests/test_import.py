@@ -12,6 +12,20 @@ def test_importing_the_package_loads_no_torch(run_python: RunPython) -> None:
     assert (done.returncode, done.stdout.split()) == (0, [d2seg.__version__, "False"]), done.stderr
 
 
+def test_importing_the_package_is_quick(run_python: RunPython) -> None:
+    """The quickest of three: whatever else the machine does only adds to the time."""
+    program = "; ".join(
+        [
+            "import torch, time",
+            "start = time.perf_counter()",
+            "import d2seg",
+            "print(time.perf_counter() - start)",
+        ]
+    )
+    seconds = [float(run_python("-c", program).stdout) for _ in range(3)]
+    assert min(seconds) < 0.3
+
+
 @pytest.mark.parametrize("name", sorted(set(d2seg.__all__) - {"__version__"}))
 def test_public_names_come_from_their_home(name: str) -> None:
     value = getattr(d2seg, name)
