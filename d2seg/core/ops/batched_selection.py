@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
-from d2seg.core.ops.boxes import nonempty
+from d2seg.core.ops.boxes import at_least, large_enough
 from d2seg.core.ops.static_selection import UNUSABLE, clip_to_limits, finite_rows
 
 Suppress = Callable[[Tensor, Tensor, float, float], Tensor]
@@ -32,6 +32,8 @@ def select_batched_proposals(
     pre_nms_topk: int,
     post_nms_topk: int,
     min_box_size: float,
+    min_side: float = 0.0,
+    by_probability: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Pick the proposals of each image: best of each level, decoded, clipped, after NMS per level.
 
@@ -47,9 +49,11 @@ def select_batched_proposals(
         pre_nms_topk: How many boxes of each level enter NMS.
         post_nms_topk: How many boxes of all levels leave it.
         min_box_size: Boxes must be wider and higher than this, in pixels.
+        min_side: Boxes must be at least this wide and high, in pixels.
+        by_probability: Rank boxes by the sigmoid of their logits, among which large ones are equal.
 
     Returns:
-        Boxes (B, R, 4) float XYXY pixels by falling logit, and which of them count, (B, R) bool.
+        Boxes (B, R, 4) float XYXY pixels by falling rank, and which of them count, (B, R) bool.
     """
     scores, boxes = [], []
     for level, level_logits in enumerate(logits):
@@ -57,9 +61,9 @@ def select_batched_proposals(
         decoded = decode_rows(deltas[level], anchors[level], index, weights, scale_clamp)
         finite = finite_rows(torch.cat([decoded, best[..., None]], dim=2))
         clipped = clip_to_limits(decoded, limits[:, None])
-        usable = exists & finite & nonempty(clipped, min_box_size)
+        usable = exists & finite & large_enough(clipped, min_box_size, min_side)
         boxes.append(torch.where(usable[..., None], clipped, 0.0))
-        scores.append(torch.where(usable, best, UNUSABLE))
+        scores.append(torch.where(usable, best.sigmoid() if by_probability else best, UNUSABLE))
     ranked = torch.stack(scores, dim=1)  # [B,L,k]
     found = torch.stack(boxes, dim=1)  # [B,L,k,4]
     keep = suppress(found.flatten(0, 1), ranked.flatten(0, 1)[:, None], nms_thresh, UNUSABLE)
@@ -78,6 +82,7 @@ def select_batched_detections(
     suppress: Suppress,
     nms_thresh: float,
     topk: int,
+    min_side: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Pick the detections of each image: scores above a threshold, NMS per class, the best of them.
 
@@ -90,6 +95,7 @@ def select_batched_detections(
         suppress: See :data:`Suppress`.
         nms_thresh: IoU above which the lower-scored box of the same class is dropped.
         topk: D, how many detections to return.
+        min_side: Boxes must be at least this wide and high, in pixels; 0 keeps empty ones too.
 
     Returns:
         boxes (B, D, 4), scores (B, D) and classes (B, D) int64 by falling score; where there are no
@@ -101,6 +107,8 @@ def select_batched_detections(
     scores = torch.where(scores > score_thresh, scores, UNUSABLE)
     per_class = boxes.reshape(batch, regions, -1, 4).transpose(1, 2)  # [B,K or 1,R,4]
     chosen = clip_to_limits(per_class, limits[:, None, None])
+    if min_side > 0:
+        scores = torch.where(at_least(chosen, min_side), scores, UNUSABLE)
     chosen = torch.where(usable[:, None, :, None], chosen, 0.0)
     # One group for each list of boxes: of an image, or of a class of an image.
     grouped = scores.reshape(batch * chosen.shape[1], -1, regions)

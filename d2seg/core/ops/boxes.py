@@ -48,15 +48,32 @@ def nonempty(boxes: Tensor, threshold: float = 0.0) -> Tensor:
 
 
 def at_least(boxes: Tensor, side: float) -> Tensor:
-    """Tell which boxes are at least ``side`` pixels wide and high: (N,) bool.
+    """Tell which boxes are at least ``side`` pixels wide and high: (...) bool.
 
     Args:
-        boxes: (N, 4) float, XYXY absolute pixels.
+        boxes: (..., 4) float, XYXY absolute pixels.
         side: Pixels.
     """
-    width = boxes[:, 2] - boxes[:, 0]
-    height = boxes[:, 3] - boxes[:, 1]
+    width = boxes[..., 2] - boxes[..., 0]
+    height = boxes[..., 3] - boxes[..., 1]
     return (width >= side) & (height >= side)
+
+
+def large_enough(boxes: Tensor, above: float, side: float) -> Tensor:
+    """Tell which boxes are :func:`nonempty`, and :func:`at_least` of a side if it is not 0.
+
+    Args:
+        boxes: (..., 4) float, XYXY absolute pixels.
+        above: Width and height must both exceed this, in pixels.
+        side: Width and height must both be this or more, in pixels.
+
+    Returns:
+        (...) bool.
+    """
+    large = nonempty(boxes, above)
+    if side > 0:
+        large = large & at_least(boxes, side)
+    return large
 
 
 def scale_boxes(boxes: Tensor, scale_x: float, scale_y: float) -> Tensor:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
-from d2seg.core.ops.boxes import at_least, clip_boxes, nonempty
+from d2seg.core.ops.boxes import clip_boxes, large_enough
 from d2seg.core.ops.dense import at_most, flatten_levels
 from d2seg.core.ops.nms import batched_nms
 
@@ -77,10 +77,7 @@ def select_proposals(
 
     finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores)
     boxes = clip_boxes(boxes, size_hw)
-    large = nonempty(boxes, min_box_size)
-    if min_side > 0:
-        large = large & at_least(boxes, min_side)
-    usable = torch.nonzero(finite & large)[:, 0]
+    usable = torch.nonzero(finite & large_enough(boxes, min_box_size, min_side))[:, 0]
     boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
     ranked = scores.sigmoid() if by_probability else scores
     keep = batched_nms(boxes, ranked, levels, nms_thresh, aten_only)[:post_nms_topk]

@@ -34,6 +34,8 @@ class Pooling(NamedTuple):
         canonical_level: log2 of the stride of the level for that area.
         max_samples: At most this many samples per cell and axis where the sampling adapts; cells
             that are longer on the map are sampled less densely than RoIAlign does.
+        level_margin: By how much of a level a box may be too small for one and still be given to
+            it.
     """
 
     output_hw: tuple[int, int]
@@ -43,6 +45,7 @@ class Pooling(NamedTuple):
     canonical_size: float
     canonical_level: int
     max_samples: int = 8
+    level_margin: float = 0.0
 
 
 def pool_by_products(features: list[Tensor], boxes: Tensor, pooling: Pooling) -> Tensor:
@@ -89,7 +92,8 @@ def level_members(boxes: Tensor, pooling: Pooling) -> Tensor:
     """
     finest = round(-math.log2(pooling.scales[0]))
     coarser = [finest + index for index in range(1, len(pooling.scales))]
-    sides = [pooling.canonical_size * 2.0 ** (one - pooling.canonical_level) for one in coarser]
+    first = pooling.canonical_level + pooling.level_margin
+    sides = [pooling.canonical_size * 2.0 ** (one - first) for one in coarser]
     limits = torch.tensor([side * side for side in sides], device=boxes.device)
     reached = (box_area(boxes)[:, None] >= limits[None]).to(boxes.dtype)  # (R, levels - 1)
     edge = torch.ones_like(boxes[:, :1])

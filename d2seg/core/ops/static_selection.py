@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.box_coding import decode_boxes
-from d2seg.core.ops.boxes import nonempty
+from d2seg.core.ops.boxes import at_least, large_enough
 
 Suppress = Callable[[Tensor, Tensor, Tensor | None], Tensor]
 """From boxes (..., N, 4) in falling rank, usable (..., N) float and groups (..., N) or None to keep
@@ -46,6 +46,7 @@ def select_fixed_proposals(
     pre_nms_topk: int,
     post_nms_topk: int,
     min_box_size: float,
+    min_side: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
     """Pick the proposals of one image: best of each level, decoded, clipped, after NMS per level.
 
@@ -60,6 +61,7 @@ def select_fixed_proposals(
         pre_nms_topk: How many boxes of each level enter it.
         post_nms_topk: How many boxes of all levels leave it.
         min_box_size: Boxes must be wider and higher than this, in pixels.
+        min_side: Boxes must be at least this wide and high, in pixels.
 
     Returns:
         Boxes (P, 4) float XYXY pixels by falling logit and which of them count, (P,) bool.
@@ -73,7 +75,7 @@ def select_fixed_proposals(
     decoded = decode_boxes(best_deltas, best_anchors, weights, scale_clamp)  # [L*T,4]
     finite = finite_rows(torch.cat([decoded, best[:, None]], dim=1))
     clipped = clip_to_limits(decoded, limits)
-    usable = finite & nonempty(clipped, min_box_size) & (best > UNUSABLE)
+    usable = finite & large_enough(clipped, min_box_size, min_side) & (best > UNUSABLE)
     clipped = torch.where(usable[:, None], clipped, 0.0)
     levels = clipped.reshape(len(logits), length, 4)
     keep = suppress(levels, usable.to(clipped.dtype).reshape(len(logits), length), None)
@@ -112,6 +114,7 @@ def select_fixed_detections(
     suppress: Suppress,
     topk: int,
     num_candidates: int,
+    min_side: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Pick the detections of one image: scores above a threshold, NMS per class, the best of them.
 
@@ -127,6 +130,7 @@ def select_fixed_detections(
         suppress: Non-maximum suppression.
         topk: How many detections to return.
         num_candidates: How many regions and classes enter NMS, those with the highest scores.
+        min_side: Boxes must be at least this wide and high, in pixels; 0 keeps empty ones too.
 
     Returns:
         boxes (D, 4), scores (D,), classes (D,) int64 by falling score, and which of them count,
@@ -143,6 +147,8 @@ def select_fixed_detections(
         index = index.div(per_region, rounding_mode="floor")
     chosen = clip_to_limits(boxes.reshape(-1, 4)[index], limits)
     above = best > score_thresh
+    if min_side > 0:
+        above = above & at_least(chosen, min_side)
     chosen = torch.where(above[:, None], chosen, 0.0)
     keep = suppress(chosen, above.to(chosen.dtype), classes if num_classes > 1 else None)
     return _best_of(chosen, torch.where(keep > 0, best, UNUSABLE), classes, topk)

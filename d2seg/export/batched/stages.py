@@ -63,6 +63,7 @@ class BatchedRegions(nn.Module):
             pooler.aligned,
             pooler.canonical_size,
             pooler.canonical_level,
+            level_margin=pooler.level_margin,
         )
         result: Tensor = self.trunk(pooled)
         return result
@@ -96,6 +97,8 @@ class BatchedProposalStage(nn.Module):
             stage.pre_nms_topk,
             stage.post_nms_topk,
             stage.min_box_size,
+            stage.min_side,
+            stage.by_probability,
         )
 
 
@@ -138,6 +141,7 @@ class BatchedBoxStage(nn.Module):
                 keep_best,
                 stage.nms_thresh,
                 stage.topk,
+                stage.min_side,
             )
         )
 

@@ -103,6 +103,7 @@ class StaticRegions(nn.Module):
             pooler.aligned,
             pooler.canonical_size,
             pooler.canonical_level,
+            level_margin=pooler.level_margin,
         )
         self.trunk = regions.trunk
 
@@ -125,7 +126,8 @@ class StaticProposalStage(nn.Module):
         super().__init__()
         self.hidden, self.logits, self.deltas = stage.hidden, stage.logits, stage.deltas
         self.levels, self.weights = stage.levels, stage.weights
-        self.scale_clamp, self.min_box_size = stage.scale_clamp, stage.min_box_size
+        self.scale_clamp = stage.scale_clamp
+        self.min_box_size, self.min_side = stage.min_box_size, stage.min_side
         self.pre_nms_topk, self.post_nms_topk = stage.pre_nms_topk, stage.post_nms_topk
         self.nms = MatrixNms(stage.nms_thresh, PROPOSAL_STEPS)
         self.anchors = FixedAnchors(stage.anchors, [grids_hw[level] for level in self.levels])
@@ -144,6 +146,7 @@ class StaticProposalStage(nn.Module):
             self.pre_nms_topk,
             self.post_nms_topk,
             self.min_box_size,
+            self.min_side,
         )
 
 
@@ -158,6 +161,7 @@ class StaticBoxStage(nn.Module):
         super().__init__()
         self.regions, self.heads = StaticRegions(stage.regions), stage.heads
         self.score_thresh, self.topk = stage.score_thresh, stage.topk
+        self.min_side = stage.min_side
         self.nms = MatrixNms(stage.nms_thresh, BOX_STEPS)
 
     def forward(
@@ -181,6 +185,7 @@ class StaticBoxStage(nn.Module):
             self.nms,
             self.topk,
             max(NUM_CANDIDATES, self.topk),
+            self.min_side,
         )
         return Found(*found)
 

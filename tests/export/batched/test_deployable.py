@@ -21,10 +21,17 @@ FAMILIES = ["masks and keypoints", "Mask R-CNN C4", "Cascade Mask R-CNN", "Retin
 def lay_out(name: str, layout: str, full_masks: bool = False) -> tuple[Layout, Any, Any]:
     """Return a layout of a family, its description, and the eager model."""
     cfg, model = family(name)
+    return *lay_out_model(model, cfg, layout, full_masks), model
+
+
+def lay_out_model(
+    model: Any, cfg: Any, layout: str, full_masks: bool = False
+) -> tuple[Layout, Any]:
+    """Return a layout of a model, and its description."""
     description = describe(cfg, "onnx", False, cfg.INPUT.FORMAT, full_masks=full_masks)
     deployable = DeployableRCNN(model, aten_only=False, full_masks=full_masks)
     module = LAYOUTS[layout](BatchedRCNN(deployable), description)
-    return module, replace(description, inputs=module.inputs, outputs=module.outputs), model
+    return module, replace(description, inputs=module.inputs, outputs=module.outputs)
 
 
 def as_file(module: Layout, description: Any) -> FileRunner:

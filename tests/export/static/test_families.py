@@ -38,7 +38,10 @@ FAMILIES: dict[str, dict[str, Any]] = {
 
 def compare(name: str) -> tuple[ParityReport, Letterboxed]:
     opts = {**HEADS, "MODEL.ROI_HEADS.SCORE_THRESH_TEST": 0.25, **FAMILIES[name]}
-    model, cfg = thin_model(opts), thin_config(opts)
+    return compare_model(thin_model(opts), thin_config(opts))
+
+
+def compare_model(model: Any, cfg: Any) -> tuple[ParityReport, Letterboxed]:
     static = StaticRCNN(DeployableRCNN(model), CANVAS_HW)
     placed = [fit_canvas(image, CANVAS_HW) for image in pictures()]
     canvas = place_on_canvas(placed[0], CANVAS_HW)
