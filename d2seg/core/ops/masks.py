@@ -51,6 +51,7 @@ def paste_masks(
     limits = torch.tensor([width, height, width, height], device=boxes.device)
     reached = (corners.to(torch.int64) + reach).clamp(min=0).minimum(limits)
     windows: list[list[int]] = reached.tolist()
+    ends: list[list[float]] = boxes[:, 1::2].to(torch.float64).tolist()
     for i, window in enumerate(windows):
         x0, y0, x1, y1 = window[0], window[1], window[2], window[3]
         if x1 <= x0 or y1 <= y0:
@@ -60,14 +61,37 @@ def paste_masks(
         by_column = torch.mm(masks[i], columns.t())  # (h, x1 - x0)
         # A band of rows at a time, which stays in the cache until it is compared.
         height_at_once = max(1, pixels_at_once // (x1 - x0))
-        for top in range(0, y1 - y0, height_at_once):
-            soft = torch.mm(rows[top : top + height_at_once], by_column)
-            bottom = y0 + top + soft.shape[0]
+        for top in range(y0, y1, height_at_once):
+            bottom = min(top + height_at_once, y1)
+            first, last = _rows_read(ends[i], top, bottom, masks.shape[1])
+            soft = torch.mm(rows[top - y0 : bottom - y0, first:last], by_column[first:last])
+            band = pasted[i, top:bottom, x0:x1]
             if threshold >= 0:
-                pasted[i, y0 + top : bottom, x0:x1] = soft >= threshold
+                torch.ge(soft, threshold, out=band)
             else:
-                pasted[i, y0 + top : bottom, x0:x1] = (soft * 255).to(torch.uint8)
+                band.copy_(soft.mul_(255))  # rounds down
     return pasted
+
+
+def _rows_read(ends: list[float], top: int, bottom: int, size: int) -> tuple[int, int]:
+    """Return the first row of a mask, and one past the last, that some rows of pixels depend on.
+
+    One more on either side is harmless: its weights are zero.
+
+    Args:
+        ends: Where the box of the mask begins and ends, in pixels.
+        top: The first row of pixels.
+        bottom: One past the last.
+        size: Rows of the mask.
+    """
+    length = ends[1] - ends[0]
+    if not 1 <= length < 1e9:  # where positions are rounded much, or no numbers
+        return 0, size
+    rows_per_pixel = size / length
+    place = (top + 0.5 - ends[0]) * rows_per_pixel - 0.5
+    first = min(max(int(place) - 1, 0), size - 1)
+    last = int(place + (bottom - 1 - top) * rows_per_pixel) + 3
+    return first, min(max(last, first + 1), size)
 
 
 def _paste_whole(

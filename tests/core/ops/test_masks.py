@@ -5,7 +5,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2seg.core.ops.masks import _paste_whole, mask_probabilities, paste_masks
+from d2seg.core.ops.masks import (
+    _axis_weights,
+    _paste_whole,
+    _rows_read,
+    mask_probabilities,
+    paste_masks,
+)
 from tests.reference.functions import recorded_functions
 
 
@@ -93,3 +99,17 @@ def test_bands_of_rows_change_nothing() -> None:
         differ = (whole != banded).sum()
         assert whole.any()
         assert int(differ) <= 2
+
+
+def test_a_band_reads_the_rows_of_the_mask_that_it_depends_on() -> None:
+    generator = torch.Generator().manual_seed(0)
+    begin = torch.rand(200, generator=generator) * 300 - 50
+    ends = torch.stack([begin, begin + torch.rand(200, generator=generator) ** 3 * 400], dim=1)
+    for i, pair in enumerate(ends.tolist()):
+        top = max(int(pair[0]) - 1, 0) + i % 7
+        bottom = top + 1 + i % 40
+        first, last = _rows_read(pair, top, bottom, 28)
+        weights = _axis_weights(ends[i : i + 1], top, bottom, 28)[0]
+        assert 0 <= first < last <= 28
+        assert not weights[:, :first].any()
+        assert not weights[:, last:].any()
