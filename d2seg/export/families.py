@@ -40,6 +40,25 @@ class TwoStages(nn.Module):
         return boxes, scores, classes
 
 
+class FixedTwoStages(nn.Module):
+    """Detection by proposals with lists of fixed length, of one image or of several.
+
+    Args:
+        proposals: Finds regions, and says which of the list count.
+        boxes: Turns those that count into detections.
+    """
+
+    def __init__(self, proposals: nn.Module, boxes: nn.Module) -> None:
+        super().__init__()
+        self.proposals = proposals
+        self.boxes = boxes
+
+    def forward(self, features: list[Tensor], limits: Tensor) -> Any:
+        """Detect; limits (..., 4) are the width and height of the image, twice."""
+        regions, counted = self.proposals(features, limits)
+        return self.boxes(features, regions, counted, limits)
+
+
 class Stages(NamedTuple):
     """What follows the backbone of a model; None for what the model does not have."""
 

@@ -104,8 +104,7 @@ class BoxStage(nn.Module):
                 boxes = clip_boxes(boxes, size_hw)
             boxes, probs = head(self.regions(features, boxes), boxes)
             judged.append(probs)
-        # All steps judge the boxes of the last one.
-        probs = judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
+        probs = average_steps(judged)
         chosen, scores, classes, _ = select_detections(
             boxes,
             probs,
@@ -117,6 +116,11 @@ class BoxStage(nn.Module):
             self.min_side,
         )
         return chosen, scores, classes
+
+
+def average_steps(judged: list[Tensor]) -> Tensor:
+    """Average the probabilities of the steps of a cascade, which all judge the last one's boxes."""
+    return judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
 
 
 class MaskStage(nn.Module):

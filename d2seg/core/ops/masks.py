@@ -56,8 +56,8 @@ def paste_masks(
         x0, y0, x1, y1 = window[0], window[1], window[2], window[3]
         if x1 <= x0 or y1 <= y0:
             continue
-        rows = _axis_weights(boxes[i : i + 1, 1::2], y0, y1, masks.shape[1])[0]
-        columns = _axis_weights(boxes[i : i + 1, 0::2], x0, x1, masks.shape[2])[0]
+        rows = axis_weights(boxes[i : i + 1, 1::2], y0, y1, masks.shape[1])[0]
+        columns = axis_weights(boxes[i : i + 1, 0::2], x0, x1, masks.shape[2])[0]
         by_column = torch.mm(masks[i], columns.t())  # (h, x1 - x0)
         # A band of rows at a time, which stays in the cache until it is compared.
         height_at_once = max(1, pixels_at_once // (x1 - x0))
@@ -109,8 +109,8 @@ def _paste_whole(
     pasted: list[Tensor] = []
     for start in range(0, masks.shape[0], at_once):
         some = boxes[start : start + at_once]
-        rows = _axis_weights(some[:, 1::2], 0, height, masks.shape[1])
-        columns = _axis_weights(some[:, 0::2], 0, width, masks.shape[2])
+        rows = axis_weights(some[:, 1::2], 0, height, masks.shape[1])
+        columns = axis_weights(some[:, 0::2], 0, width, masks.shape[2])
         soft = torch.bmm(torch.bmm(rows, masks[start : start + at_once]), columns.transpose(1, 2))
         pasted.append(soft >= threshold)
     if len(pasted) == 0:
@@ -205,7 +205,7 @@ def paste_traced_masks(masks: Tensor, boxes: Tensor, size_hw: Tensor, threshold:
     return paste_masks(masks, boxes, (int(size_hw[0]), int(size_hw[1])), threshold)
 
 
-def _axis_weights(ends: Tensor, start: int, stop: int, size: int) -> Tensor:
+def axis_weights(ends: Tensor, start: int, stop: int, size: int) -> Tensor:
     """Say how much of each row, or column, of a mask is in each pixel of a range of the image.
 
     Bilinear interpolation is one such product for the rows and one for the columns.

@@ -7,6 +7,8 @@ each pixel and object on the way.
 import torch
 from torch import Tensor
 
+from d2seg.core.ops.masks import axis_weights
+
 
 def paste_by_products(
     masks: Tensor, boxes: Tensor, size_hw: tuple[int, int], threshold: float = 0.5
@@ -22,17 +24,7 @@ def paste_by_products(
     Returns:
         (R, height, width) bool.
     """
-    rows = _axis_weights(boxes[:, 1], boxes[:, 3], masks.shape[1], size_hw[0])  # (R, H, h)
-    columns = _axis_weights(boxes[:, 0], boxes[:, 2], masks.shape[2], size_hw[1])  # (R, W, w)
+    rows = axis_weights(boxes[:, 1::2], 0, size_hw[0], masks.shape[1])  # (R, H, h)
+    columns = axis_weights(boxes[:, 0::2], 0, size_hw[1], masks.shape[2])  # (R, W, w)
     soft = torch.bmm(torch.bmm(rows, masks), columns.transpose(1, 2))
     return soft >= threshold
-
-
-def _axis_weights(start: Tensor, end: Tensor, cells: int, length: int) -> Tensor:
-    """Weigh the cells of a mask for each pixel of an axis of the image: (R, length, cells)."""
-    pixel = torch.arange(length, dtype=start.dtype, device=start.device) + 0.5
-    size = (end - start)[:, None]
-    # In cells of the mask; beyond its outermost centres it fades to zero.
-    position = (pixel - start[:, None]) / size.clamp(min=1e-6) * cells - 0.5  # (R, length)
-    cell = torch.arange(cells, dtype=start.dtype, device=start.device)
-    return (1.0 - (position[:, :, None] - cell).abs()).clamp(min=0.0)

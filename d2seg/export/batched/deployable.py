@@ -7,15 +7,16 @@ from d2seg.core.ops.batched_selection import take_rows, top_padded
 from d2seg.core.ops.boxes import nonempty
 from d2seg.core.ops.static_selection import UNUSABLE, clip_to_limits
 from d2seg.export.batched.stages import (
+    BatchedBoxStage,
     BatchedDenseStage,
     BatchedKeypointStage,
     BatchedMaskStage,
-    BatchedTwoStages,
+    BatchedProposalStage,
     Found,
 )
 from d2seg.export.deformable import Deformable
-from d2seg.export.dense import DenseStage
 from d2seg.export.deployable import DeployableRCNN
+from d2seg.export.families import FixedTwoStages, TwoStages
 
 
 class BatchedRCNN(nn.Module):
@@ -43,11 +44,14 @@ class BatchedRCNN(nn.Module):
         self.register_buffer("pixel_mean", model.pixel_mean)
         self.register_buffer("pixel_std", model.pixel_std)
         self.backbone = model.backbone
-        self.detector: BatchedDenseStage | BatchedTwoStages = (
-            BatchedDenseStage(model.detector)
-            if isinstance(model.detector, DenseStage)
-            else BatchedTwoStages(model.detector)
-        )
+        detector = model.detector
+        self.detector: nn.Module
+        if isinstance(detector, TwoStages):
+            self.detector = FixedTwoStages(
+                BatchedProposalStage(detector.proposals), BatchedBoxStage(detector.boxes)
+            )
+        else:
+            self.detector = BatchedDenseStage(detector)
         self.masks = None if model.masks is None else BatchedMaskStage(model.masks)
         self.keypoints = None if model.keypoints is None else BatchedKeypointStage(model.keypoints)
         self.requires_grad_(False)
@@ -108,7 +112,7 @@ def check_batched(model: DeployableRCNN) -> None:
         ValueError: Says what is in the way.
     """
     detector = model.detector
-    topk = detector.topk if isinstance(detector, DenseStage) else detector.boxes.topk
+    topk = detector.boxes.topk if isinstance(detector, TwoStages) else detector.topk
     if topk < 1:
         raise ValueError(
             f"The file needs a limit for its detections, but TEST.DETECTIONS_PER_IMAGE is {topk}; "

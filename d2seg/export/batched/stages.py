@@ -20,9 +20,8 @@ from d2seg.core.ops.proposals import flatten_deltas, flatten_logits
 from d2seg.core.ops.static_selection import clip_to_limits
 from d2seg.export.batched.operators import decode_heatmaps, keep_best
 from d2seg.export.dense import DenseStage
-from d2seg.export.families import TwoStages
 from d2seg.export.proposals import ProposalStage
-from d2seg.export.regions import BoxStage, KeypointStage, MaskStage, Regions
+from d2seg.export.regions import BoxStage, KeypointStage, MaskStage, Regions, average_steps
 
 
 class Found(NamedTuple):
@@ -128,9 +127,7 @@ class BatchedBoxStage(nn.Module):
             refined, probs = head(self.regions(features, rows, image_index), rows)
             boxes = refined.reshape(boxes.shape[0], boxes.shape[1], -1)
             judged.append(probs)
-        # All steps of a cascade judge the boxes of the last one.
-        probs = judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
-        probs = probs.reshape(boxes.shape[0], boxes.shape[1], -1)
+        probs = average_steps(judged).reshape(boxes.shape[0], boxes.shape[1], -1)
         return Found(
             *select_batched_detections(
                 boxes,
@@ -144,25 +141,6 @@ class BatchedBoxStage(nn.Module):
                 stage.min_side,
             )
         )
-
-
-class BatchedTwoStages(nn.Module):
-    """Detection by proposals.
-
-    Args:
-        stages: The dynamic stages; their layers are shared.
-    """
-
-    def __init__(self, stages: TwoStages) -> None:
-        super().__init__()
-        self.proposals = BatchedProposalStage(stages.proposals)
-        self.boxes = BatchedBoxStage(stages.boxes)
-
-    def forward(self, features: list[Tensor], limits: Tensor) -> Found:
-        """Find the objects within limits (B, 4), the width and height of each image, twice."""
-        regions, counted = self.proposals(features, limits)
-        found: Found = self.boxes(features, regions, counted, limits)
-        return found
 
 
 class BatchedDenseStage(nn.Module):

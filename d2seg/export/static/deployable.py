@@ -4,12 +4,13 @@ import torch
 from torch import Tensor, nn
 
 from d2seg.export.deployable import DeployableRCNN
-from d2seg.export.families import TwoStages
+from d2seg.export.families import FixedTwoStages, TwoStages
 from d2seg.export.static.dense import StaticDenseStage
 from d2seg.export.static.stages import (
+    StaticBoxStage,
     StaticKeypointStage,
     StaticMaskStage,
-    StaticTwoStages,
+    StaticProposalStage,
     grid_sizes,
 )
 
@@ -44,7 +45,9 @@ class StaticRCNN(nn.Module):
         detector, points = model.detector, model.keypoints
         self.detector: nn.Module
         if isinstance(detector, TwoStages):
-            self.detector = StaticTwoStages(detector, sizes)
+            self.detector = FixedTwoStages(
+                StaticProposalStage(detector.proposals, sizes), StaticBoxStage(detector.boxes)
+            )
         else:
             self.detector = StaticDenseStage(detector, sizes)
         self.masks = None if model.masks is None else StaticMaskStage(model.masks)

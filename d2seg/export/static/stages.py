@@ -15,9 +15,8 @@ from d2seg.core.ops.static_selection import (
     select_fixed_detections,
     select_fixed_proposals,
 )
-from d2seg.export.families import TwoStages
 from d2seg.export.proposals import Anchors, ProposalStage
-from d2seg.export.regions import BoxStage, KeypointStage, MaskStage, Regions
+from d2seg.export.regions import BoxStage, KeypointStage, MaskStage, Regions, average_steps
 
 NUM_CANDIDATES = 1000
 """How many pairs of a region and a class enter the NMS of the detections."""
@@ -174,8 +173,7 @@ class StaticBoxStage(nn.Module):
                 boxes = clip_to_limits(boxes, limits)
             boxes, probs = head(self.regions(features, boxes), boxes)
             judged.append(probs)
-        # All steps of a cascade judge the boxes of the last one.
-        probs = judged[0] if len(judged) == 1 else torch.stack(judged).mean(dim=0)
+        probs = average_steps(judged)
         found = select_fixed_detections(
             boxes,
             probs,
@@ -188,26 +186,6 @@ class StaticBoxStage(nn.Module):
             self.min_side,
         )
         return Found(*found)
-
-
-class StaticTwoStages(nn.Module):
-    """Detection by proposals.
-
-    Args:
-        detector: The dynamic form; its layers are shared.
-        grids_hw: Height and width of each map of the backbone.
-    """
-
-    def __init__(self, detector: TwoStages, grids_hw: list[tuple[int, int]]) -> None:
-        super().__init__()
-        self.proposals = StaticProposalStage(detector.proposals, grids_hw)
-        self.boxes = StaticBoxStage(detector.boxes)
-
-    def forward(self, features: list[Tensor], limits: Tensor) -> Found:
-        """Detect; limits (4,) are the width and height of the image, twice."""
-        regions, counted = self.proposals(features, limits)
-        found: Found = self.boxes(features, regions, counted, limits)
-        return found
 
 
 class StaticMaskStage(nn.Module):
