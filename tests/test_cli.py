@@ -1,5 +1,6 @@
 import argparse
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -141,6 +142,67 @@ def test_an_interrupt_is_code_130(
     replace_command(monkeypatch, "export", KeyboardInterrupt())
     assert cli.main(["export"]) == 130
     assert capsys.readouterr().err == "d2seg: interrupted\n"
+
+
+TERMINATED = """
+import sys, time, types
+from pathlib import Path
+from d2seg import cli
+from d2seg.core.runtime.files import replace_when_complete
+
+def run(args):
+    with replace_when_complete(sys.argv[1]) as temporary:
+        temporary.write_text("half of it")
+        print("begin", flush=True)
+        time.sleep(60)
+
+sys.modules["d2seg.cli.export"] = types.SimpleNamespace(add_arguments=lambda parser: None, run=run)
+sys.exit(cli.main(["export"]))
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the system has no such signals")
+@pytest.mark.parametrize(
+    ("number", "line"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")]
+)
+def test_a_signal_ends_a_command_in_one_line_and_leaves_nothing(
+    number: signal.Signals, line: str, tmp_path: Path
+) -> None:
+    target = tmp_path / "made" / "model.ptl"
+    started = subprocess.Popen(
+        [sys.executable, "-c", TERMINATED, str(target)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert started.stdout is not None
+    assert started.stdout.readline() == "begin\n"
+    assert list(target.parent.iterdir())
+    started.send_signal(number)
+    assert started.communicate(timeout=60) == ("", f"d2seg: {line}\n")
+    assert started.returncode == 128 + number
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_answers_sigterm_itself_goes_on_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def answer(number: int, frame: object) -> None:
+        raise ValueError("the answer of the program")
+
+    module = ModuleType("d2seg.cli.export")
+    module.add_arguments = lambda parser: None  # type: ignore[attr-defined]
+    module.run = lambda args: signal.raise_signal(signal.SIGTERM)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    assert cli.main(["export"]) == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    before = signal.signal(signal.SIGTERM, answer)
+    try:
+        assert cli.main(["export"]) == 1
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert "the answer of the program" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

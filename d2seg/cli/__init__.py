@@ -7,9 +7,11 @@ Only the one that is asked for is imported, and it imports nothing heavy before 
 
 import argparse
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
 from types import ModuleType
 
@@ -46,14 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0, or 1 after an error, told in one line on stderr. ``D2SEG_DEBUG=1`` shows
-        the traceback instead. 141, as of other tools, if nobody reads the output any more.
+        the traceback instead. 141, as of other tools, if nobody reads the output any more; 130
+        after Ctrl-C and 143 after SIGTERM, which both leave nothing half-written.
 
     Raises:
         SystemExit: With code 2 for arguments that cannot be parsed, 0 after ``--help``.
     """
     try:
         try:
-            return _run(sys.argv[1:] if argv is None else list(argv))
+            with _termination_interrupts():
+                return _run(sys.argv[1:] if argv is None else list(argv))
         finally:
             sys.stdout.flush()
     except BrokenPipeError:  # as after ``| head``
@@ -78,9 +82,39 @@ def _run(arguments: list[str]) -> int:
             raise
         print(f"d2seg: error: {describe_error(error)}", file=sys.stderr)
         return 1
+    except _Terminated:
+        print("d2seg: terminated", file=sys.stderr)
+        return 128 + signal.SIGTERM
     except KeyboardInterrupt:
         print("d2seg: interrupted", file=sys.stderr)
-        return 130
+        return 128 + signal.SIGINT
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM, which ends a command as Ctrl-C does: what is half-written is removed."""
+
+
+@contextmanager
+def _termination_interrupts() -> Iterator[None]:
+    """Raise `_Terminated` at SIGTERM, unless the program around has an answer of its own."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    process = os.getpid()
+
+    def end(number: int, frame: object) -> None:
+        if os.getpid() == process:
+            raise _Terminated
+        # A process forked from this one, which has nothing of its own to remove.
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def describe_error(error: BaseException) -> str:

@@ -1,12 +1,13 @@
 """Trained models as files for other runtimes, each verified in its own runtime."""
 
 import os
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from d2seg.core.runtime.files import replace_when_complete
+from d2seg.core.runtime.files import remove_unfinished, replace_when_complete
 from d2seg.export.conversion import ConversionError
 from d2seg.export.deployable import DeployableRCNN, needs_flip
 from d2seg.export.description import (
@@ -185,4 +186,6 @@ def _target(output_dir: str | os.PathLike[str], format: str) -> Path:
         raise IsADirectoryError(
             f"'{target}' is a folder, but the exported file goes there; name another output folder."
         )
+    # What an export left that was killed; the .bin is OpenVINO's.
+    remove_unfinished(target.parent, rf"{re.escape(target.stem)}({target.suffix}|\.bin)")
     return target

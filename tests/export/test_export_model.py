@@ -97,6 +97,16 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "mobile_optimized.ptl"]
 
 
+def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
+    mine, other = tmp_path / ".mobile_optimized-ab12cd34.ptl", tmp_path / ".other-ab12cd34.ptl"
+    for path in (mine, other):
+        path.write_text("half of it")
+    cfg = thin_config()
+    export_model(thin_model(cfg), cfg, tmp_path, images=[write_pictures(tmp_path / "images")])
+    assert not mine.exists()
+    assert other.exists()
+
+
 def test_unknown_format_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="format is 'tflite'; use one of ptl, pte, onnx, openvino"):
         export_model(thin_model(), thin_config(), tmp_path, format="tflite")

@@ -90,7 +90,7 @@ def launch(
 
 @contextmanager
 def _interrupts_held_back() -> Iterator[None]:
-    """Let Ctrl-C wait: here for the end of the block, in processes started in it for `_worker`.
+    """Let Ctrl-C and SIGTERM wait: here for the block, in processes started in it for `_worker`.
 
     A process that is interrupted while it imports its modules would print a traceback.
     """
@@ -98,7 +98,7 @@ def _interrupts_held_back() -> Iterator[None]:
         yield
         return
     resource_tracker.ensure_running()  # the first process starts it, which lets Ctrl-C through
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         yield
     finally:
@@ -133,6 +133,8 @@ def _worker(
     args: tuple[Any, ...],
     timeout: timedelta,
 ) -> None:
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
     has_gpu = torch.cuda.is_available()
     if has_gpu and num_gpus_per_machine > torch.cuda.device_count():
         raise ValueError(
