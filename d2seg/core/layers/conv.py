@@ -84,11 +84,27 @@ def is_fusing() -> bool:
 def channels_last(x: Tensor) -> Tensor:
     """Lay out (B, C, H, W) with the channels of a pixel side by side, where that is faster.
 
-    oneDNN then computes on it as it is, without blocking it first and unblocking the result.
+    oneDNN then computes on it as it is, without blocking it first and unblocking the result; in
+    training the gradients are laid out likewise.
     """
-    if is_fusing() and x.device.type == "cpu" and x.dim() == 4:
+    if x.device.type == "cpu" and x.dim() == 4 and (is_fusing() or is_recording()):
         return x.contiguous(memory_format=torch.channels_last)
     return x
+
+
+def is_recording() -> bool:
+    """Tell whether autograd records what is run now, as in training, and nothing else does."""
+    return (
+        torch.is_grad_enabled() and not torch.jit.is_tracing() and not torch.compiler.is_compiling()
+    )
+
+
+def run_where_trained(layer: nn.Module, x: Tensor) -> Tensor:
+    """Run a layer, as in inference where it is frozen and nothing before it is trained."""
+    wanted = x.requires_grad or any(one.requires_grad for one in layer.parameters())
+    with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
+        out: Tensor = layer(x)
+    return out
 
 
 def convolve(
@@ -112,12 +128,20 @@ def convolve(
         return _run_fused(conv, x, relu, residual, owned)
     out: Tensor = conv(x)
     if residual is not None:
-        return rectify_sum(out, residual) if relu else out + residual
+        if relu:
+            return rectify_sum(out, residual)
+        return out.add_(residual) if _is_free(conv, out) else out + residual
     # Without gradients somebody else may hold the output.
     in_place = is_fusing() and type(conv) is Conv2d and not is_watched(conv)
     if not relu:
         return out
     return F.relu_(out) if in_place else rectify(out)
+
+
+def _is_free(conv: nn.Module, out: Tensor) -> bool:
+    """Tell whether nobody, autograd included, holds the output of a convolution."""
+    is_bare = type(conv) is Conv2d and conv.norm is None and conv.activation is None
+    return is_bare and out.requires_grad and not is_watched(conv)
 
 
 def rectify(x: Tensor) -> Tensor:

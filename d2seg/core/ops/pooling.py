@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.boxes import box_area
-from d2seg.core.ops.gathered_roi_align import can_gather, gathered_roi_align
+from d2seg.core.ops.gathered_roi_align import Sampling, can_gather, gathered_roi_align
 from d2seg.core.ops.roi_align import roi_align
 
 
@@ -79,8 +79,12 @@ def pool_multilevel(
     )
     if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript drops it only when alone)
         if not aten_only and all(can_gather(feature) for feature in features):
-            return _pool_in_place(
-                features, rois, levels, output_hw, scales, sampling_ratio, aligned
+            return gathered_roi_align(
+                features,
+                rois.float(),
+                [torch.nonzero(levels == level)[:, 0] for level in range(len(features))],
+                scales,
+                Sampling(output_hw, sampling_ratio, aligned),
             )
     pooled: list[Tensor] = []
     members: list[Tensor] = []
@@ -98,25 +102,3 @@ def pool_multilevel(
         0, index, torch.arange(index.shape[0], device=index.device)
     )
     return torch.cat(pooled)[places]
-
-
-@torch.jit.unused
-def _pool_in_place(
-    features: list[Tensor],
-    rois: Tensor,
-    levels: Tensor,
-    output_hw: tuple[int, int],
-    scales: list[float],
-    sampling_ratio: int,
-    aligned: bool,
-) -> Tensor:
-    """Pool level by level, each region right to where it belongs; the result is channels last."""
-    channels = features[0].shape[1]
-    pooled = features[0].new_empty([len(rois), *output_hw, channels])
-    for level, feature in enumerate(features):
-        index = torch.nonzero(levels == level)[:, 0]
-        of_level = rois[index].float()
-        gathered_roi_align(
-            feature, of_level, output_hw, scales[level], sampling_ratio, aligned, pooled, index
-        )
-    return pooled.permute(0, 3, 1, 2)

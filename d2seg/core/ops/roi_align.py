@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align as torchvision_roi_align
 
-from d2seg.core.ops.gathered_roi_align import can_gather, gathered_roi_align
+from d2seg.core.ops.gathered_roi_align import Sampling, can_gather, gathered_roi_align
 
 
 def roi_align(
@@ -46,8 +46,10 @@ def roi_align(
     """
     if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript drops it only when alone)
         if not aten_only and can_gather(features) and len(rois) > 0:
+            sampling = Sampling(output_hw, sampling_ratio, aligned)
+            everyone = torch.arange(len(rois))
             return gathered_roi_align(
-                features, rois.float(), output_hw, spatial_scale, sampling_ratio, aligned
+                [features], rois.float(), [everyone], [spatial_scale], sampling
             )
     kind = features.dtype
     if kind != rois.dtype:

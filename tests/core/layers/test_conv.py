@@ -10,7 +10,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from d2seg.core.layers import FrozenBatchNorm2d
-from d2seg.core.layers.conv import Conv2d, channels_last, convolve, fusing, is_fusing
+from d2seg.core.layers.conv import (
+    Conv2d,
+    channels_last,
+    convolve,
+    fusing,
+    is_fusing,
+    run_where_trained,
+)
 
 
 def filled(layer: Any) -> Any:
@@ -147,6 +154,40 @@ def test_when_layers_are_fused() -> None:
     x = torch.zeros(2, 3, 4, 5)
     with torch.inference_mode():
         assert channels_last(x).is_contiguous(memory_format=torch.channels_last)
+    assert channels_last(x).is_contiguous(memory_format=torch.channels_last)  # a training
+
+
+def test_a_frozen_layer_is_run_as_in_inference() -> None:
+    seen: list[bool] = []
+
+    class Seeing(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(torch.is_grad_enabled())
+            return super().forward(x)
+
+    x = torch.randn(1, 2, 4, 5)
+    trained, frozen = Seeing(2, 2, 3), Seeing(2, 2, 3).requires_grad_(False)
+    assert run_where_trained(trained, x).requires_grad
+    assert not run_where_trained(frozen, x).requires_grad
+    assert run_where_trained(frozen, x.requires_grad_()).requires_grad
+    with torch.no_grad():
+        assert not run_where_trained(trained, x).requires_grad
+    assert seen == [True, False, True, False]
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("activation", [None, nn.ReLU(), torch.tanh])
+def test_gradients_of_sums_are_those_of_one_by_one(norm: str, activation: Any) -> None:
+    conv, x = layer(norm, activation=activation), image()
+    residual = torch.randn(2, 6, 9, 14, requires_grad=True)
+
+    def gradients(out: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad((out * out.detach().cos()).sum(), [conv.weight, residual])
+
+    kept = residual.detach().clone()
+    found = gradients(convolve(conv, x, residual=residual))
+    assert torch.equal(residual, kept)
+    torch.testing.assert_close(found, gradients(by_hand(conv, x, False, residual)))
 
 
 @torch.no_grad()

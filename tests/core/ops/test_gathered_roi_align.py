@@ -1,4 +1,4 @@
-"""RoIAlign by gathering is torchvision's operator."""
+"""RoIAlign by gathering is torchvision's operator, backwards too."""
 
 import pytest
 import torch
@@ -73,10 +73,57 @@ def test_levels_are_pooled_to_where_they_belong() -> None:
     torch.testing.assert_close(found, expected, atol=3e-6, rtol=1e-5)
 
 
+@pytest.mark.parametrize("at_once", [module._PIXELS_AT_ONCE, 500])
+@pytest.mark.parametrize("sampling_ratio", [0, 2])
+@pytest.mark.parametrize("aligned", [False, True])
+def test_gradients_are_torchvisions(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, sampling_ratio: int, aligned: bool
+) -> None:
+    monkeypatch.setattr(module, "_PIXELS_AT_ONCE", at_once)
+    features, rois = maps().requires_grad_(), regions()
+    arguments = (rois, (3, 5), 0.25, sampling_ratio, aligned)
+    grad = torch.randn(len(rois), 16, 3, 5)
+    (expected,) = torch.autograd.grad(torchvision_roi_align(features, *arguments), features, grad)
+    (found,) = torch.autograd.grad(roi_align(features, *arguments), features, grad)
+    assert found.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_of_levels() -> None:
+    rois = regions()
+    rois[:, 1:] *= 4
+    frozen = maps()
+    levels = [frozen, maps()[:, :, ::2, ::2].contiguous(memory_format=torch.channels_last)]
+    levels[1].requires_grad_()
+
+    def gradient(features: list[Tensor]) -> Tensor:
+        scales = [1 / 16, 1 / 32]
+        pooled = pool_multilevel(
+            features, rois[:, 1:], rois[:, 0], (4, 3), scales, 0, True, 224.0, 5
+        )
+        return torch.autograd.grad((pooled * weight).sum(), levels[1])[0]
+
+    weight = torch.randn(len(rois), 16, 4, 3)
+    expected = gradient([level.contiguous() for level in levels])
+    torch.testing.assert_close(gradient(levels), expected, atol=1e-5, rtol=1e-5)
+
+
+def test_gradients_in_half_precision() -> None:
+    rois, grad = regions(), torch.randn(len(regions()), 16, 3, 5)
+    exact = maps().requires_grad_()
+    half = exact.detach().bfloat16().requires_grad_()
+
+    def gradient(features: Tensor) -> Tensor:
+        pooled = roi_align(features, rois, (3, 5), 0.25, 2, True)
+        return torch.autograd.grad(pooled, features, grad.to(pooled.dtype))[0]
+
+    found, expected = gradient(half), gradient(exact)
+    assert found.dtype == torch.bfloat16
+    assert float((found - expected).abs().max()) < 0.02 * float(expected.abs().max())
+
+
 def test_when_it_serves() -> None:
-    assert not can_gather(maps())  # there is no gradient
-    with torch.no_grad():
-        assert can_gather(maps())
-        assert not can_gather(maps().contiguous())
-        assert not can_gather(maps().double())
-        assert not can_gather(maps()[:, :3])
+    assert can_gather(maps())
+    assert not can_gather(maps().contiguous())
+    assert not can_gather(maps().double())
+    assert not can_gather(maps()[:, :3])

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from d2seg.core.layers import CNNBlockBase, Linear, ShapeSpec, norm_with_eps
+from d2seg.core.layers.conv import run_where_trained
 from d2seg.core.modeling.backbone.backbone import Backbone
 from d2seg.core.modeling.backbone.blocks import (
     BasicBlock,
@@ -87,7 +89,12 @@ class ResNet(Backbone):
         outputs: dict[str, Tensor] = {}
         for name, layer in self.named_children():
             if name in self._layer_names:
-                x = layer(x.mean(dim=[2, 3])) if name == "linear" else layer(x)
+                if name == "linear":
+                    x = x.mean(dim=[2, 3])
+                if torch.jit.is_scripting():  # noqa: SIM108 - TorchScript compiles both sides
+                    x = layer(x)
+                else:
+                    x = run_where_trained(layer, x)
                 if name in self._out_features:
                     outputs[name] = x
         return outputs
