@@ -87,16 +87,9 @@ def channels_last(x: Tensor) -> Tensor:
     oneDNN then computes on it as it is, without blocking it first and unblocking the result; in
     training the gradients are laid out likewise.
     """
-    if x.device.type == "cpu" and x.dim() == 4 and (is_fusing() or is_recording()):
+    if x.device.type == "cpu" and x.dim() == 4 and may_replace_operators():
         return x.contiguous(memory_format=torch.channels_last)
     return x
-
-
-def is_recording() -> bool:
-    """Tell whether autograd records what is run now, as in training, and nothing else does."""
-    return (
-        torch.is_grad_enabled() and not torch.jit.is_tracing() and not torch.compiler.is_compiling()
-    )
 
 
 def run_where_trained(layer: nn.Module, x: Tensor) -> Tensor:
