@@ -73,7 +73,8 @@ def fusing(wanted: bool) -> Iterator[None]:
 
 def may_replace_operators() -> bool:
     """Tell whether an operator may stand in for others now: nobody records what is run."""
-    return _WANTED.get() and not torch.jit.is_tracing() and not torch.compiler.is_compiling()
+    # A compiler knows its own state, but not variables of a context: asked first, it goes on.
+    return not torch.compiler.is_compiling() and not torch.jit.is_tracing() and _WANTED.get()
 
 
 def is_fusing() -> bool:

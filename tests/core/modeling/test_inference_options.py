@@ -65,6 +65,15 @@ def test_a_compiled_backbone_computes_the_same(weights: str) -> None:
     torch.testing.assert_close(compiled.scores, plain.scores, atol=1e-5, rtol=0)
 
 
+@torch.no_grad()
+def test_a_compiler_reads_a_backbone_in_one_piece() -> None:
+    model: Any = thin_model(thin_config())
+    whole = torch.compile(model.backbone, backend="eager", fullgraph=True)
+    image = torch.rand(1, 3, 64, 96)
+    for name, level in model.backbone(image).items():
+        torch.testing.assert_close(whole(image)[name], level, atol=1e-4, rtol=1e-4)
+
+
 def test_threads_are_as_before_afterwards() -> None:
     model: Any = thin_model(thin_config(MODEL__INFERENCE__NUM_THREADS=2))
     seen: list[int] = []

@@ -154,7 +154,7 @@ class FPN(Backbone):
                 "images, backbone.size_divisibility)."
             )
         bottom_up = self.bottom_up(x)
-        features = [bottom_up[name] for name in self.in_features]
+        features = _select(bottom_up, self.in_features)
         source = "" if self.top_block is None else str(self.top_block.in_feature)
         top_input = bottom_up.get(source)
         del bottom_up  # the list is all that holds the features, and lets go of them
@@ -169,6 +169,11 @@ class FPN(Backbone):
             top = self.top_block(outputs[source] if top_input is None else top_input)
             outputs.update(zip(self._out_features[len(results) :], top, strict=True))
         return outputs
+
+
+def _select(maps: dict[str, Tensor], names: Sequence[str]) -> list[Tensor]:
+    # Within `forward` this would keep the maps in a closure, of which a compiler deletes nothing.
+    return [maps[name] for name in names]
 
 
 def merge_top_down(
