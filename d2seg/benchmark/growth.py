@@ -37,6 +37,23 @@ class Point(NamedTuple):
     seconds: Spread
 
 
+def at_most_linear(points: Sequence[Point]) -> dict[str, bool]:
+    """Tell of each thing that grows whether the time grows no faster than in proportion to it.
+
+    Of every measurement, time over amount is held against that of the first of its kind. Threads,
+    which take time away, are left out; so is a batch, whose points are of one image each.
+    """
+    first: dict[str, Point] = {}
+    found: dict[str, bool] = {}
+    for point in points:
+        if point.what not in ("megapixels", "proposals", "objects"):
+            continue
+        start = first.setdefault(point.what, point)
+        proportional = start.seconds.median * point.amount / start.amount
+        found[point.what] = found.get(point.what, True) and point.seconds.median <= proportional
+    return found
+
+
 class _Setting(NamedTuple):
     """How a point is measured."""
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from d2seg.benchmark.alone import Alone
 from d2seg.benchmark.comparison import Comparison, Spread
-from d2seg.benchmark.growth import Point
+from d2seg.benchmark.growth import Point, at_most_linear
 from d2seg.benchmark.stages import Stages
 from d2seg.core.runtime.files import replace_when_complete
 
@@ -95,17 +95,20 @@ def print_growth(points: Sequence[Point]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(show_edge=False, caption="Median of the rounds [quartiles], for one image")
-    for heading in ("", "amount", "ms", "amount / first", "time / first"):
+    table = Table(show_edge=False, caption="For one image; x: relative to the first")
+    for heading in ("", "amount", "ms", "x amount", "x time", "time / amount"):
         table.add_column(heading, justify="right")
     first: dict[str, Point] = {}
     for point in points:
         start = first.setdefault(point.what, point)
         milliseconds = Spread(*(1000 * value for value in point.seconds))
-        growth = (point.amount / start.amount, point.seconds.median / start.seconds.median)
+        more, longer = point.amount / start.amount, point.seconds.median / start.seconds.median
+        growth = (more, longer, longer / more)
         row = (f"{point.amount:.4g}", _text(milliseconds), *map(_round, growth))
         table.add_row(point.what, *row)
     Console(markup=False, highlight=False).print(table)
+    for what, holds in at_most_linear(points).items():
+        print(f"{what}: time grows {'no faster than' if holds else 'FASTER THAN'} linearly")
 
 
 def print_about(about: Mapping[str, Any]) -> None:
@@ -114,13 +117,18 @@ def print_about(about: Mapping[str, Any]) -> None:
     Args:
         about: ``weights``, ``work`` (see `describe_work`) and ``machine`` (see `machine_facts`).
     """
-    work, machine = about["work"], about["machine"]
+    work = about["work"]
     if not about["weights"]:
         print("MODEL.WEIGHTS is empty: random weights, which detect what they like.")
     sizes = sorted({f"{height}x{width}" for height, width in work["network_sizes_hw"]})
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"
     objects = "" if work["objects"] is None else f", {work['objects']} object(s) in all"
     print(f"{work['images']} image(s) of {size}, batches of {work['batch_size']}{objects}")
+    print_machine(about["machine"])
+
+
+def print_machine(machine: Mapping[str, Any]) -> None:
+    """Say on what it is measured; see `machine_facts`."""
     processor = machine.get("gpu", machine["cpu"])
     print(
         f"{processor}, {machine['threads']} thread(s) on {machine['cores']} core(s), "

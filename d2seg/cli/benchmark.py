@@ -6,9 +6,10 @@ from typing import Any
 
 from d2seg.cli import benchmark_parts, benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
+from d2seg.cli.benchmark_plot import draw_comparisons
 from d2seg.cli.progress import show_round
 
-TASKS = ("features", "predict", "stages", "growth", "train")
+TASKS = ("features", "predict", "stages", "growth", "paste", "train")
 
 EPILOG = """\
 tasks:
@@ -22,6 +23,8 @@ tasks:
              products each part reaches
   growth     how the time of an image grows with its size, proposals, objects, images in a batch and
              threads
+  paste      masks of many objects brought into a large image: one by one, by torchvision, by core;
+             they are made up, so that no model is needed
   train      one step of a training, from an image to updated weights, likewise
 
 Everyone works on the same images with the same weights. They take turns: each runs once in a
@@ -71,6 +74,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the figures as an SVG file (not stages)"
+    )
     benchmark_predict.add_arguments(parser)
     benchmark_parts.add_arguments(parser)
     add_overrides(parser)
@@ -85,6 +91,7 @@ def run(args: argparse.Namespace) -> int:
         "predict": benchmark_predict.run,
         "stages": benchmark_parts.run_stages,
         "growth": benchmark_parts.run_growth,
+        "paste": benchmark_parts.run_paste,
         "train": benchmark_predict.run,
     }
     with limit_threads(args.threads):
@@ -116,6 +123,8 @@ def _benchmark_features(args: argparse.Namespace) -> None:
     rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
     comparisons = benchmark.benchmark_features(model, batches, args.stages, rounds, show_round)
     benchmark.print_report(comparisons)
+    if args.plot:
+        draw_comparisons(comparisons, args.plot)
     if args.json:
         benchmark.save_report(args.json, comparisons, about)
         print(f"{args.json}: all of this, and the time of every round")

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2seg.cli.benchmark_plot import draw_comparisons
 from d2seg.cli.progress import show_round
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def _run_in(args: argparse.Namespace, folder: Path) -> None:
     about["work"]["objects"] = found.objects
     benchmark.print_report(found.comparisons)
     print(f"objects: {', '.join(f'{name} {count}' for name, count in found.objects.items())}")
+    if args.plot:
+        draw_comparisons(found.comparisons, args.plot)
     alone = {} if args.no_memory else _measure_alone(entries, folder)
     if alone:
         benchmark.print_alone(alone)

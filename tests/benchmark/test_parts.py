@@ -6,8 +6,8 @@ import pytest
 
 from d2seg import cli
 from d2seg.assets import DEMO_CONFIG_FILE, DEMO_IMAGES
-from d2seg.benchmark import Rounds
-from d2seg.benchmark.growth import benchmark_growth
+from d2seg.benchmark import Rounds, Spread
+from d2seg.benchmark.growth import Point, at_most_linear, benchmark_growth
 from d2seg.benchmark.stages import STAGES, benchmark_stages
 from d2seg.benchmark.subject import Subject, make_subject, read_images
 from d2seg.config import load_config
@@ -56,6 +56,15 @@ def test_growth_asks_for_what_it_says(tmp_path: Path) -> None:
     assert amounts["threads"][0] == 1
 
 
+def test_growth_is_judged_by_time_over_amount() -> None:
+    def line(what: str, times: list[float]) -> list[Point]:
+        amounts = (10, 100, 1000)[: len(times)]
+        return [Point(what, n, Spread(t, t, t)) for n, t in zip(amounts, times, strict=True)]
+
+    points = [*line("objects", [1, 9, 99]), *line("proposals", [1, 12, 90]), *line("threads", [1])]
+    assert at_most_linear(points) == {"objects": True, "proposals": False}
+
+
 @pytest.mark.parametrize("task", ["stages", "growth"])
 def test_the_command_prints_draws_and_writes(
     task: str,
@@ -75,7 +84,9 @@ def test_the_command_prints_draws_and_writes(
         assert "of the matrix rate" in printed
         assert [one["name"] for one in document["stages"]] == list(STAGES)
     else:
-        assert "time / first" in printed
+        assert "time / amount" in printed
+        assert "objects: time grows" in printed
+        assert document["at_most_linear"].keys() == {"megapixels", "proposals", "objects"}
         assert len(ElementTree.parse(plot).getroot().findall("{*}svg")) == 5
         assert {one["what"] for one in document["points"]} >= {"objects", "megapixels"}
 

@@ -87,6 +87,64 @@ def bar_chart(
     return _frame(axes, drawn + _marker(axes, marker))
 
 
+def named_bars(
+    title: str,
+    rows: Sequence[tuple[str, float]],
+    middles: Sequence[tuple[float, float]],
+    color: str,
+) -> Markup:
+    """Draw a lying bar for each of some names, and over its end the quartiles as a line.
+
+    Args:
+        title: Of the horizontal axis, with its unit.
+        rows: Name and length of each bar; lengths are more than 0.
+        middles: Lower and upper quartile of each.
+        color: Of the bars, in CSS.
+    """
+    steps = round_steps(
+        max(max(length, upper) for (_, length), (_, upper) in zip(rows, middles, strict=True))
+    )
+    left, pitch = LEFT + 80, (HEIGHT - TOP - BOTTOM) / len(rows)
+    scale = (WIDTH - left - RIGHT) / steps[-1]
+    drawn = Markup("")
+    for value in steps:
+        x = left + scale * value
+        drawn += Markup('<path class="grid" d="M{:.1f} {}V{}"/>').format(x, TOP, HEIGHT - BOTTOM)
+        drawn += _text(x, HEIGHT - BOTTOM + 18, f"{value:g}", "middle")
+    for index, ((name, length), (lower, upper)) in enumerate(zip(rows, middles, strict=True)):
+        y = TOP + pitch * (index + 0.5)
+        drawn += _text(left - 7, y + 4, name, "end")
+        drawn += Markup(
+            '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" style="fill: {}">'
+            "<title>{}: {:.4g} [{:.4g}, {:.4g}]</title></rect>"
+        ).format(
+            left, y - pitch * 0.3, scale * length, pitch * 0.6, color, name, length, lower, upper
+        )
+        drawn += Markup('<path style="stroke: #222" d="M{:.1f} {:.1f}H{:.1f}"/>').format(
+            left + scale * lower, y, left + scale * upper
+        )
+    drawn += _text((left + WIDTH - RIGHT) / 2, HEIGHT - 6, title, "middle", "title")
+    return (
+        Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
+            WIDTH, HEIGHT, title
+        )
+        + drawn
+        + Markup("</svg>")
+    )
+
+
+def legend(lines: Sequence[Line]) -> Markup:
+    """Name the curves of a chart in its top left, each in its colour."""
+    drawn = Markup("")
+    for index, line in enumerate(lines):
+        y = TOP + 14 + 14 * index
+        drawn += Markup('<path style="stroke: {}; stroke-width: {:g}" d="M{} {}h18"/>').format(
+            line.color, line.width, LEFT + 8, y - 4
+        )
+        drawn += _text(LEFT + 31, y, line.name, "start")
+    return drawn
+
+
 def document(charts: Sequence[Markup]) -> str:
     """Put charts below each other into an SVG file with a style of its own."""
     placed = Markup("").join(

@@ -1,0 +1,53 @@
+"""``--plot`` of ``d2seg benchmark``: its figures as an SVG file."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from d2seg.core.runtime.files import replace_when_complete
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+    from d2seg.benchmark import Comparison
+    from d2seg.benchmark.growth import Point
+
+
+def draw_comparisons(comparisons: "Sequence[Comparison]", path: Path) -> None:
+    """Draw a bar for each contestant: the median, and the quartiles over it."""
+    from d2seg.report.evaluation import svg
+
+    rows = [(one.name, 1000 * one.seconds_per_image.median) for one in comparisons]
+    middles = [
+        (1000 * one.seconds_per_image.lower, 1000 * one.seconds_per_image.upper)
+        for one in comparisons
+    ]
+    _write([svg.named_bars("ms per image, quartiles", rows, middles, "#3366cc")], path)
+
+
+def draw_growth(points: "Sequence[Point]", path: Path) -> None:
+    """Draw a chart for each thing that grows, beside the line of proportional growth."""
+    from d2seg.report.evaluation import svg
+
+    charts = []
+    for what in dict.fromkeys(one.what for one in points):
+        line = [(one.amount, one.seconds.median) for one in points if one.what == what]
+        (amount, seconds), last = line[0], line[-1][0]
+        reached = max(value for _, value in line)
+        axes = svg.Axes(what, "seconds", (0.0, last), svg.round_steps(reached)[-1])
+        end = min(last, amount * axes.y_max / seconds)  # where proportional growth leaves the chart
+        proportional = [(amount, seconds), (end, seconds * end / amount)]
+        lines = [
+            svg.Line("in proportion", proportional, "#aaaaaa", 1.0),
+            svg.Line("measured", line, "#3366cc"),
+        ]
+        charts.append(svg.line_chart(axes, lines) + svg.legend(lines))
+    _write(charts, path)
+
+
+def _write(charts: "Sequence[Markup]", path: Path) -> None:
+    from d2seg.report.evaluation import svg
+
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(svg.document(charts), encoding="utf-8")
+    print(f"{path}: the figures drawn")
