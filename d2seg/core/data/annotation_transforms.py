@@ -8,7 +8,8 @@ import torch
 
 from d2seg.core.data.errors import InvalidArgumentError
 from d2seg.core.data.transforms import HFlipTransform, Transform, TransformList
-from d2seg.core.runtime.untrusted.run_lengths import decode_rle
+from d2seg.core.data.transforms.pixel_sources import pixel_sources
+from d2seg.core.runtime.untrusted.run_lengths import decode_rle, paint_runs, read_rle
 from d2seg.core.structures import Boxes, BoxMode, Instances
 
 Transforms: TypeAlias = Transform | Sequence[Transform]
@@ -145,6 +146,12 @@ def _transform_segmentation(
             "A segmentation is a list of polygons [x0, y0, x1, y1, ...] or an RLE in COCO's form "
             f"(a dict of 'size' and 'counts'); found a {type(segmentation).__name__}."
         )
+    counts, size_hw = read_rle(segmentation)
+    sources = pixel_sources(transforms, size_hw)
+    if sources is not None and tuple(map(len, sources)) == tuple(image_size):
+        drawn = np.zeros(image_size, dtype=np.uint8)
+        paint_runs(counts, size_hw[0], drawn, *sources)
+        return drawn
     mask = transforms.apply_segmentation(decode_rle(segmentation))
     if tuple(mask.shape[:2]) != tuple(image_size):
         raise InvalidArgumentError(

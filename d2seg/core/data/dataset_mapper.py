@@ -120,7 +120,9 @@ class DatasetMapper:
             The other keys, and ``image``, (C, H, W) uint8 in the order of the format; where there
             is one ``sem_seg`` (H, W) int64 and ``proposals``; and for training ``instances``.
         """
-        dataset_dict = copy.deepcopy(dataset_dict)
+        unused = () if self.is_train else ("annotations",)  # which may be many
+        kept = {key: value for key, value in dataset_dict.items() if key not in unused}
+        dataset_dict = copy.deepcopy(kept)
         inputs = self._read(dataset_dict)
         transforms = self.augmentations(inputs)
         image_shape = inputs.image.shape[:2]
@@ -131,9 +133,7 @@ class DatasetMapper:
             utils.transform_proposals(
                 dataset_dict, image_shape, transforms, proposal_topk=self.proposal_topk
             )
-        if not self.is_train:
-            dataset_dict.pop("annotations", None)
-        elif "annotations" in dataset_dict:
+        if "annotations" in dataset_dict:
             self._transform_annotations(dataset_dict, transforms, image_shape)
         return dataset_dict
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.data.annotation_transforms import get_bbox
-from d2seg.core.runtime.untrusted.run_lengths import decode_rle
+from d2seg.core.runtime.untrusted.run_lengths import paint_polygons, paint_runs, read_rle
 from d2seg.core.structures import (
     BitMasks,
     Boxes,
@@ -16,7 +16,6 @@ from d2seg.core.structures import (
     Keypoints,
     PolygonMasks,
     RotatedBoxes,
-    polygons_to_bitmask,
 )
 
 
@@ -102,7 +101,8 @@ def filter_empty_instances(
     if not tests:
         return instances
     keep = torch.stack([test.cpu() for test in tests]).all(dim=0)
-    return (instances[keep], keep) if return_mask else instances[keep]
+    kept = instances if keep.all() else instances[keep]  # masks would be copied
+    return (kept, keep) if return_mask else kept
 
 
 def _classes(annos: Sequence[dict[str, Any]]) -> Tensor:
@@ -113,8 +113,10 @@ def _masks(
     segmentations: list[Any], image_size: tuple[int, int], mask_format: str
 ) -> PolygonMasks | BitMasks:
     if mask_format == "bitmask":
-        bitmaps = [_bitmap(segmentation, image_size) for segmentation in segmentations]
-        return BitMasks(torch.from_numpy(np.stack(bitmaps)))
+        bitmaps = np.zeros((len(segmentations), *image_size), dtype=bool)
+        for bitmap, segmentation in zip(bitmaps, segmentations, strict=True):
+            _draw(segmentation, bitmap)
+        return BitMasks(torch.from_numpy(bitmaps))
     if mask_format != "polygon":
         raise ValueError(f"mask_format is 'polygon' or 'bitmask'; found '{mask_format}'.")
     try:
@@ -126,14 +128,29 @@ def _masks(
         ) from error
 
 
-def _bitmap(segmentation: Any, image_size: tuple[int, int]) -> np.ndarray:
-    """Return (H, W) bool from polygons, an RLE or a bitmap."""
+def _draw(segmentation: Any, bitmap: np.ndarray) -> None:
+    """Set the pixels of polygons, an RLE or a bitmap in (H, W) zeros."""
     if isinstance(segmentation, list):
-        return polygons_to_bitmask(segmentation, *image_size)
-    mask = decode_rle(segmentation) if isinstance(segmentation, dict) else segmentation
-    if not isinstance(mask, np.ndarray) or mask.ndim != 2:
+        paint_polygons(segmentation, bitmap)
+        return
+    if isinstance(segmentation, dict):
+        counts, size_hw = read_rle(segmentation)
+        _require_size(size_hw, bitmap)
+        paint_runs(counts, size_hw[0], bitmap)
+        return
+    if not isinstance(segmentation, np.ndarray) or segmentation.ndim != 2:
         raise ValueError(
             "A segmentation is a list of polygons, an RLE in COCO's form, or a bitmap (H, W); "
-            f"found a {type(segmentation).__name__} of shape {getattr(mask, 'shape', None)}."
+            f"found a {type(segmentation).__name__} of shape "
+            f"{getattr(segmentation, 'shape', None)}."
         )
-    return mask.astype(bool)
+    _require_size(segmentation.shape, bitmap)
+    bitmap[:] = segmentation
+
+
+def _require_size(size_hw: tuple[int, ...], bitmap: np.ndarray) -> None:
+    if tuple(size_hw) != bitmap.shape:
+        raise ValueError(
+            f"A mask of size {tuple(size_hw)} is on an image of {bitmap.shape} (height, width); "
+            "they must be the same."
+        )

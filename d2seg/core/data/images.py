@@ -53,7 +53,8 @@ def read_image(file_name: str | os.PathLike[str], format: str | None = None) -> 
                 logger.warning(
                     "'%s' has values above 255, which are cut off; scale it to 8 bits.", file_name
                 )
-            return convert_PIL_to_numpy(ImageOps.exif_transpose(image), format)
+            ImageOps.exif_transpose(image, in_place=True)
+            return convert_PIL_to_numpy(image, format)
     except UnidentifiedImageError as error:
         raise ValueError(
             f"'{file_name}' is not an image in any format that Pillow reads."
@@ -86,9 +87,11 @@ def convert_PIL_to_numpy(image: Image.Image, format: str | None) -> np.ndarray:
         return np.array(image)
     if format == "L":
         return np.array(image.convert("L"))[:, :, None]
-    rgb = np.array(image.convert("RGB"))
-    if format == "BGR":
-        return np.ascontiguousarray(rgb[:, :, ::-1])
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    # Pillow brings the channels into order while it copies them.
+    packed = bytearray(image.tobytes("raw", "BGR" if format == "BGR" else "RGB"))
+    rgb = np.frombuffer(packed, dtype=np.uint8).reshape(image.height, image.width, 3)
     if format == "YUV-BT.601":
         return (rgb / 255.0 @ _YUV_FROM_RGB.T).astype(np.float32)
     return rgb

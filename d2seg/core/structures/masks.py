@@ -57,12 +57,12 @@ class BitMasks:
 
     def nonempty(self) -> Tensor:
         """Return which masks have a pixel, (N,) bool."""
-        return self.tensor.flatten(1).any(dim=1)
+        return _any(self.tensor, dim=(1, 2))
 
     def get_bounding_boxes(self) -> Boxes:
         """Return the tight boxes; the far edges are exclusive, an empty mask gives all zeros."""
-        left, right = _extent(self.tensor.any(dim=1))
-        top, bottom = _extent(self.tensor.any(dim=2))
+        left, right = _extent(_any(self.tensor, dim=(1,)))
+        top, bottom = _extent(_any(self.tensor, dim=(2,)))
         return Boxes(torch.stack([left, top, right, bottom], dim=1).float())
 
     def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
@@ -280,6 +280,13 @@ class ROIMasks:
 
     def __repr__(self) -> str:
         return f"ROIMasks(num_instances={len(self)}, mask_size={self.tensor.shape[-1]})"
+
+
+def _any(bits: Tensor, dim: tuple[int, ...]) -> Tensor:
+    """Return ``bits.any(dim)``; of bytes many are looked at together, of bools one by one."""
+    if not bits.numel():
+        return bits.any(dim=dim)
+    return bits.view(torch.uint8).amax(dim=dim) > 0
 
 
 def _extent(occupied: Tensor) -> tuple[Tensor, Tensor]:

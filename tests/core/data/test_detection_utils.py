@@ -270,3 +270,18 @@ def test_policies_of_a_config() -> None:
         detection_utils.build_augmentation(cfg, is_train=True)
     cfg.INPUT.RANDOM_FLIP = "none"
     assert len(detection_utils.build_transform_gen(cfg, is_train=True)) == 1
+
+
+def test_masks_of_one_image_are_all_of_its_size() -> None:
+    drawn = {"bbox": [0, 0, 2, 2], "bbox_mode": BoxMode.XYXY_ABS, "category_id": 0}
+    polygon = {**drawn, "segmentation": [[1.0, 1.0, 6.0, 1.0, 6.0, 3.0, 1.0, 3.0]]}
+    bitmap = np.zeros((5, 8), np.uint8)
+    bitmap[1:3, 1:6] = 7
+    mixed = [polygon, {**drawn, "segmentation": bitmap}]
+    masks = detection_utils.annotations_to_instances(mixed, (5, 8), "bitmask").gt_masks.tensor
+    assert masks.dtype == torch.bool
+    assert masks[0].tolist() == masks[1].tolist() == (bitmap > 0).tolist()
+    with pytest.raises(ValueError, match=r"A mask of size \(4, 8\) is on an image of \(5, 8\)"):
+        detection_utils.annotations_to_instances(
+            [{**drawn, "segmentation": bitmap[1:]}], (5, 8), "bitmask"
+        )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from d2seg.core.data.detection_utils import convert_image_to_rgb, read_image
 
@@ -102,3 +102,25 @@ def test_an_image_of_too_many_pixels(picture: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2)
     with pytest.raises(ValueError, match=r"picture.png' is too large .*set PIL.Image.MAX_IMAGE"):
         read_image(picture)
+
+
+@pytest.mark.parametrize("mode", ["1", "CMYK", "I;16", "L", "LA", "P", "RGB", "RGBA", "YCbCr"])
+@pytest.mark.parametrize("orientation", [None, 6])
+def test_every_mode_is_read_as_pillow_converts_it(
+    tmp_path: Path, mode: str, orientation: int | None
+) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (5, 8, 3), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    image = image.convert("I").convert(mode) if mode == "I;16" else image.convert(mode)
+    exif = Image.Exif()
+    if orientation is not None:
+        exif[ORIENTATION] = orientation
+    suffix = "tif" if mode in ("CMYK", "YCbCr") else "png"
+    image.save(tmp_path / f"image.{suffix}", exif=exif)
+    with Image.open(tmp_path / f"image.{suffix}") as stored:
+        expected = np.array(ImageOps.exif_transpose(stored).convert("RGB"))
+    for order, wanted in (("RGB", expected), ("BGR", expected[..., ::-1])):
+        found = read_image(tmp_path / f"image.{suffix}", order)
+        assert found.flags.writeable
+        assert found.flags.c_contiguous
+        assert np.array_equal(found, wanted)

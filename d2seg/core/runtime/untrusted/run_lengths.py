@@ -15,6 +15,7 @@ _MOST_COUNTED = 2**32 - 1
 """What pycocotools can count."""
 _LONGEST_NUMBER = 12
 """Characters of one compressed count; 60 bits."""
+_NONE = np.zeros(0, dtype=np.int64)
 _LONGEST_OUTLINE = 4_000_000
 """Pixels; a polygon takes 80 bytes for each of its outline while it is drawn."""
 
@@ -38,17 +39,81 @@ def compress_rle(segmentation: Any) -> dict[str, Any]:
     Raises:
         ValueError: It is none, or does not fit its size.
     """
-    try:
-        fault = rle_fault(segmentation)
-    except (TypeError, KeyError, ValueError, OverflowError, AttributeError):
-        fault = "is no dict of 'size' and 'counts' in COCO's form"
-    if fault is not None:
-        raise ValueError(f"A mask (RLE) {fault}; run d2seg check-data to find all such masks.")
+    read_rle(segmentation)
     if isinstance(segmentation["counts"], str | bytes):
         found: dict[str, Any] = segmentation
     else:
         found = mask_util.frPyObjects(segmentation, *segmentation["size"])
     return found
+
+
+def read_rle(segmentation: Any) -> tuple[np.ndarray, tuple[int, int]]:
+    """Return the run lengths (N,) int64 of an RLE in either form, and its height and width.
+
+    Raises:
+        ValueError: It is none, or does not fit its size.
+    """
+    try:
+        counts, fault = _read(segmentation)
+    except (TypeError, KeyError, ValueError, OverflowError, AttributeError):
+        fault = "is no dict of 'size' and 'counts' in COCO's form"
+    if fault is not None:
+        raise ValueError(f"A mask (RLE) {fault}; run d2seg check-data to find all such masks.")
+    height, width = segmentation["size"]
+    return counts, (int(height), int(width))
+
+
+def paint_runs(
+    counts: np.ndarray,
+    height: int,
+    target: np.ndarray,
+    rows: np.ndarray | None = None,
+    columns: np.ndarray | None = None,
+) -> None:
+    """Set the pixels of a mask in an array of zeros; nothing outside of the mask's box is touched.
+
+    Args:
+        counts: Run lengths, as of :func:`read_rle`.
+        height: Of the mask.
+        target: (H, W) bool or uint8, is changed.
+        rows: (H,) int, the row of the mask that each row of ``target`` shows, in ascending or
+            descending order; by default the same.
+        columns: (W,) int, likewise.
+    """
+    ends = np.concatenate([[0], counts.cumsum()])  # of runs of zeros and ones in turn, by columns
+    first, last = ends[1:-1:2], ends[2::2]
+    some = np.flatnonzero(last > first)
+    if len(some) == 0:
+        return
+    left, right = int(first[some[0]] // height), int((last[some[-1]] - 1) // height) + 1
+    lengths = np.diff(ends.clip(left * height, right * height))
+    block = np.repeat(np.arange(len(lengths)) % 2 == 1, lengths).reshape(right - left, height)
+    used = np.flatnonzero(block.any(axis=0))
+    top, bottom = int(used[0]), int(used[-1]) + 1
+    if rows is None or columns is None:
+        target[top:bottom, left:right] = block[:, top:bottom].T
+        return
+    ys = np.flatnonzero((rows >= top) & (rows < bottom))
+    xs = np.flatnonzero((columns >= left) & (columns < right))
+    if len(ys) and len(xs):
+        shown = block[columns[xs[0] : xs[-1] + 1] - left][:, rows[ys[0] : ys[-1] + 1]]
+        target[ys[0] : ys[-1] + 1, xs[0] : xs[-1] + 1] = shown.T
+
+
+def paint_polygons(polygons: Sequence[Any], target: np.ndarray) -> None:
+    """Set the pixels of the union of polygons in an array of zeros, as :func:`draw_polygons` does.
+
+    Args:
+        polygons: Flat coordinates ``x0, y0, x1, y1, ...`` in pixels; any number.
+        target: (H, W) bool or uint8, is changed.
+
+    Raises:
+        ValueError: As of :func:`draw_polygons`.
+    """
+    if len(polygons):
+        height, width = target.shape
+        encoded = _encode_polygons(polygons, height, width)
+        paint_runs(decode_counts(encoded["counts"]), height, target)
 
 
 def draw_polygons(polygons: Sequence[Any], height: int, width: int) -> np.ndarray:
@@ -62,6 +127,11 @@ def draw_polygons(polygons: Sequence[Any], height: int, width: int) -> np.ndarra
     Raises:
         ValueError: A coordinate is not finite, or an outline is longer than any image has.
     """
+    mask: np.ndarray = mask_util.decode(_encode_polygons(polygons, height, width))
+    return mask
+
+
+def _encode_polygons(polygons: Sequence[Any], height: int, width: int) -> dict[str, Any]:
     flat = [np.asarray(polygon, dtype=np.float64) for polygon in polygons]
     for points in flat:
         length = _outline_length(points)
@@ -70,9 +140,9 @@ def draw_polygons(polygons: Sequence[Any], height: int, width: int) -> np.ndarra
                 f"The outline of a polygon is {length:.3g} pixels long; run d2seg check-data to "
                 "find coordinates far outside of the image."
             )
-    encoded = mask_util.merge(mask_util.frPyObjects([one.tolist() for one in flat], height, width))
-    mask: np.ndarray = mask_util.decode(encoded)
-    return mask
+    parts = mask_util.frPyObjects([one.tolist() for one in flat], height, width)
+    merged: dict[str, Any] = mask_util.merge(parts)
+    return merged
 
 
 def _outline_length(points: np.ndarray) -> float:
@@ -86,20 +156,27 @@ def _outline_length(points: np.ndarray) -> float:
 
 def rle_fault(segmentation: dict[str, Any]) -> str | None:
     """Say what is wrong with an RLE, in half a sentence; None if nothing is."""
+    return _read(segmentation)[1]
+
+
+def _read(segmentation: dict[str, Any]) -> tuple[np.ndarray, str | None]:
+    """Return the run lengths of an RLE, and what is wrong with it."""
     height, width = segmentation["size"]
     if min(height, width) < 0 or height * width > _MOST_PIXELS:
-        return f"has the size {height} x {width}"
+        return _NONE, f"has the size {height} x {width}"
     try:
         counts = decode_counts(segmentation["counts"])
     except ValueError as error:
-        return str(error)
+        return _NONE, str(error)
     if len(counts) and counts.min() < 0:
-        return f"has a negative count, {counts.min()}"
+        return _NONE, f"has a negative count, {counts.min()}"
     # As floats, which are exact far beyond any image, the sum of damaged counts cannot overflow.
     covered = counts.sum(dtype=np.float64)
     if covered != height * width:
-        return f"counts {covered:.0f} pixels, but its size {height} x {width} has {height * width}"
-    return None
+        return _NONE, (
+            f"counts {covered:.0f} pixels, but its size {height} x {width} has {height * width}"
+        )
+    return counts, None
 
 
 def decode_counts(counts: str | bytes | Sequence[int]) -> np.ndarray:
