@@ -83,9 +83,11 @@ if TYPE_CHECKING:
         register_lvis_instances,
     )
     from d2seg.core.data.detection_utils import (
+        annotations_to_instances,
         build_augmentation,
         convert_PIL_to_numpy,
         read_image,
+        transform_instance_annotations,
     )
     from d2seg.core.data.samplers import RepeatFactorTrainingSampler
     from d2seg.core.data.transforms import (
@@ -93,6 +95,7 @@ if TYPE_CHECKING:
         RandomFlip,
         ResizeScale,
         ResizeShortestEdge,
+        ResizeTransform,
     )
     from d2seg.core.engine import (
         DefaultPredictor,
@@ -125,7 +128,7 @@ if TYPE_CHECKING:
     from d2seg.core.modeling.postprocessing import detector_postprocess
     from d2seg.core.modeling.roi_heads.fast_rcnn import fast_rcnn_inference
     from d2seg.core.solver import build_lr_scheduler, build_optimizer
-    from d2seg.core.structures import BitMasks, Boxes, ImageList, Instances
+    from d2seg.core.structures import BitMasks, Boxes, BoxMode, ImageList, Instances
     from d2seg.core.utils import comm
     from d2seg.core.utils.analysis import FlopCountAnalysis
     from d2seg.core.utils.events import EventStorage
@@ -150,9 +153,21 @@ _NAMES = {
         "register_coco_panoptic_separated",
         "register_lvis_instances",
     ),
-    "data.detection_utils": ("build_augmentation", "convert_PIL_to_numpy", "read_image"),
+    "data.detection_utils": (
+        "annotations_to_instances",
+        "build_augmentation",
+        "convert_PIL_to_numpy",
+        "read_image",
+        "transform_instance_annotations",
+    ),
     "data.samplers": ("RepeatFactorTrainingSampler",),
-    "data.transforms": ("FixedSizeCrop", "RandomFlip", "ResizeScale", "ResizeShortestEdge"),
+    "data.transforms": (
+        "FixedSizeCrop",
+        "RandomFlip",
+        "ResizeScale",
+        "ResizeShortestEdge",
+        "ResizeTransform",
+    ),
     "engine": (
         "DefaultPredictor",
         "DefaultTrainer",
@@ -184,7 +199,7 @@ _NAMES = {
     "modeling.postprocessing": ("detector_postprocess",),
     "modeling.roi_heads.fast_rcnn": ("fast_rcnn_inference",),
     "solver": ("build_lr_scheduler", "build_optimizer"),
-    "structures": ("BitMasks", "Boxes", "ImageList", "Instances"),
+    "structures": ("BitMasks", "BoxMode", "Boxes", "ImageList", "Instances"),
     "utils": ("comm",),
     "utils.analysis": ("FlopCountAnalysis",),
     "utils.events": ("EventStorage",),
@@ -240,6 +255,7 @@ __all__ = [
     "FRAMEWORK",
     "REASON",
     "BitMasks",
+    "BoxMode",
     "Boxes",
     "COCOEvaluator",
     "COCOPanopticEvaluator",
@@ -272,9 +288,11 @@ __all__ = [
     "RepeatFactorTrainingSampler",
     "ResizeScale",
     "ResizeShortestEdge",
+    "ResizeTransform",
     "RotatedCOCOEvaluator",
     "SemSegEvaluator",
     "SimpleTrainer",
+    "annotations_to_instances",
     "build_augmentation",
     "build_detection_test_loader",
     "build_detection_train_loader",
@@ -299,5 +317,6 @@ __all__ = [
     "register_coco_instances",
     "register_coco_panoptic_separated",
     "register_lvis_instances",
+    "transform_instance_annotations",
     "verify_results",
 ]

@@ -4,6 +4,7 @@ from d2seg.benchmark.comparison import Comparison, Spread, compare
 from d2seg.benchmark.features import benchmark_features
 from d2seg.benchmark.machine import limit_threads, machine_facts
 from d2seg.benchmark.report import (
+    comparisons_as_json,
     print_about,
     print_alone,
     print_growth,
@@ -22,6 +23,7 @@ __all__ = [
     "Spread",
     "benchmark_features",
     "compare",
+    "comparisons_as_json",
     "describe_work",
     "limit_threads",
     "load_model",

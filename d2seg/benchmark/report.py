@@ -22,6 +22,13 @@ def save_report(
         comparisons: One for each contestant, the baseline first.
         about: What was measured and where, as JSON can hold it.
     """
+    document = {**about, **comparisons_as_json(comparisons)}
+    with replace_when_complete(path) as temporary:
+        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def comparisons_as_json(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Return the ``baseline`` and the ``results`` of everyone, as JSON can hold them."""
     results = [
         {
             "name": item.name,
@@ -32,19 +39,17 @@ def save_report(
         }
         for item in comparisons
     ]
-    document = {**about, "baseline": comparisons[0].name, "results": results}
-    with replace_when_complete(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return {"baseline": comparisons[0].name, "results": results}
 
 
-def print_report(comparisons: Sequence[Comparison]) -> None:
+def print_report(comparisons: Sequence[Comparison], title: str = "") -> None:
     """Print the table: median, and in brackets the middle half of the rounds."""
     from rich.console import Console
     from rich.table import Table
 
     baseline = comparisons[0].name
     table = Table(show_edge=False, caption="Median of the rounds [quartiles]")
-    table.add_column("", overflow="fold")
+    table.add_column(title, overflow="fold")
     for heading in ("ms per image", "images/s", f"times as fast as the {baseline}"):
         table.add_column(heading, justify="right")
     for item in comparisons:
@@ -115,10 +120,11 @@ def print_about(about: Mapping[str, Any]) -> None:
     """Say in a few lines what is measured, and on what.
 
     Args:
-        about: ``weights``, ``work`` (see `describe_work`) and ``machine`` (see `machine_facts`).
+        about: ``weights`` where there is a model, ``work`` (see `describe_work`) and ``machine``
+            (see `machine_facts`).
     """
     work = about["work"]
-    if not about["weights"]:
+    if about.get("weights") == "":
         print("MODEL.WEIGHTS is empty: random weights, which detect what they like.")
     sizes = sorted({f"{height}x{width}" for height, width in work["network_sizes_hw"]})
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"

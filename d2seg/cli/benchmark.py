@@ -4,12 +4,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from d2seg.cli import benchmark_parts, benchmark_predict
+from d2seg.cli import benchmark_data, benchmark_parts, benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
 from d2seg.cli.benchmark_plot import draw_comparisons
 from d2seg.cli.progress import show_round
 
-TASKS = ("features", "predict", "stages", "growth", "paste", "train")
+TASKS = ("features", "predict", "stages", "growth", "paste", "train", "data")
 
 EPILOG = """\
 tasks:
@@ -26,6 +26,10 @@ tasks:
   paste      masks of many objects brought into a large image: one by one, by torchvision, by core;
              they are made up, so that no model is needed
   train      one step of a training, from an image to updated weights, likewise
+  data       what feeds a training: reading, resizing, masks from polygons and RLEs, and all of it,
+             against Pillow, pycocotools and torchvision; then the whole loader by its workers. By
+             default on the shipped images as 480x640 JPEG, with --input on others, both with
+             made-up objects; with --config-file alone on the first images of its DATASETS.TRAIN
 
 Everyone works on the same images with the same weights. They take turns: each runs once in a
 round, in random order. The table has medians and quartiles over the rounds, and how many times as
@@ -79,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     benchmark_predict.add_arguments(parser)
     benchmark_parts.add_arguments(parser)
+    benchmark_data.add_arguments(parser)
     add_overrides(parser)
 
 
@@ -93,6 +98,7 @@ def run(args: argparse.Namespace) -> int:
         "growth": benchmark_parts.run_growth,
         "paste": benchmark_parts.run_paste,
         "train": benchmark_predict.run,
+        "data": benchmark_data.run,
     }
     with limit_threads(args.threads):
         tasks[args.task](args)

@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="set the score threshold so that each image has N objects (default: 100 for the "
-        "default model); for train make up N objects (default: 10)",
+        "default model); for train and data make up N objects (default: 10)",
     )
     group.add_argument(
         "--keep",
