@@ -26,7 +26,7 @@ def paste_masks(
     boxes: Tensor,
     size_hw: tuple[int, int],
     threshold: float = 0.5,
-    pixels_at_once: int = 2**17,
+    pixels_at_once: int = 2**19,
 ) -> Tensor:
     """Resize region masks to their boxes and place them in the image (Mask R-CNN, section 3.1).
 
@@ -59,7 +59,8 @@ def paste_masks(
         rows = axis_weights(boxes[i : i + 1, 1::2], y0, y1, masks.shape[1])[0]
         columns = axis_weights(boxes[i : i + 1, 0::2], x0, x1, masks.shape[2])[0]
         by_column = torch.mm(masks[i], columns.t())  # (h, x1 - x0)
-        # A band of rows at a time, which stays in the cache until it is compared.
+        # A band of rows at a time, which stays in the cache until it is compared. Not a small one:
+        # threads meet after each, and wait long where another program holds up one of them.
         height_at_once = max(1, pixels_at_once // (x1 - x0))
         for top in range(y0, y1, height_at_once):
             bottom = min(top + height_at_once, y1)

@@ -6,9 +6,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from d2seg.core.ops.masks import (
-    _axis_weights,
     _paste_whole,
     _rows_read,
+    axis_weights,
     mask_probabilities,
     paste_masks,
 )
@@ -109,7 +109,7 @@ def test_a_band_reads_the_rows_of_the_mask_that_it_depends_on() -> None:
         top = max(int(pair[0]) - 1, 0) + i % 7
         bottom = top + 1 + i % 40
         first, last = _rows_read(pair, top, bottom, 28)
-        weights = _axis_weights(ends[i : i + 1], top, bottom, 28)[0]
+        weights = axis_weights(ends[i : i + 1], top, bottom, 28)[0]
         assert 0 <= first < last <= 28
         assert not weights[:, :first].any()
         assert not weights[:, last:].any()
