@@ -1,7 +1,6 @@
 """Features of many pictures: read ahead, batched, and not stopped by one that cannot be read."""
 
 from collections.abc import Callable, Iterable, Iterator, Set
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,7 +8,7 @@ import numpy as np
 from d2seg.features.preview import Preview
 from d2seg.features.store import FeatureStore, load_folder
 from d2seg.features.writer import FeatureWriter, Prepared
-from d2seg.inputs import Source
+from d2seg.inputs import Source, read_ahead
 
 
 @dataclass
@@ -55,7 +54,7 @@ def extract_all(
     outcome = Outcome()
     stored = load_folder(store.folder) if preview is not None and skip else {}
     batches = _batches(writer, sources, batch_size, skip, outcome, preview is not None)
-    for batch in _ahead(batches):
+    for batch in read_ahead(batches):
         for one, (features, description) in zip(
             batch.ready, writer.extract(batch.ready), strict=True
         ):
@@ -150,12 +149,3 @@ def _in_rgb(one: Prepared, channel_order: str) -> np.ndarray:
     if channel_order in ("BGR", "RGB"):
         return one.pixels[:, :, ::-1] if channel_order == "BGR" else one.pixels
     return one.source.read("RGB")
-
-
-def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
-    """Yield what an iterator gives; a thread of its own fetches the next one meanwhile."""
-    with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(next, batches, None)
-        while (batch := waiting.result()) is not None:
-            waiting = executor.submit(next, batches, None)
-            yield batch

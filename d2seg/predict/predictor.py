@@ -11,7 +11,7 @@ import numpy as np
 from torchvision.ops import nms
 
 from d2seg.framework import CfgNode
-from d2seg.inputs import find_sources
+from d2seg.inputs import Sources, find_sources, read_ahead
 from d2seg.predict.backend import Backend
 from d2seg.predict.file_backend import LOADERS, load_file
 from d2seg.predict.images import (
@@ -185,7 +185,10 @@ class Predictor:
         images: Iterable[ImageLike] | str | os.PathLike[str],
         channel_order: str | None = None,
     ) -> Iterator[Prediction]:
-        """Find the objects of many images; no more of them are held than one batch.
+        """Find the objects of many images; no more of them are held than one batch and the next.
+
+        While the model works, the next image of a list or of files is read and resized. Any other
+        iterable is gone through by the calling thread.
 
         Args:
             images: As for a call, in any number; a folder, a pattern, a COCO file or a video; what
@@ -205,16 +208,18 @@ class Predictor:
         if self._tiles is None:
             yield from self._run(images, channel_order)
             return
-        for image in images:
-            array = to_array(as_bytes(image), channel_order, self.input_order)
+        arrays = (to_array(as_bytes(one), channel_order, self.input_order) for one in images)
+        for array in read_ahead(arrays) if _may_be_read_ahead(images) else arrays:
             yield self._suppress(self._tiles.run(self._run_tiles, array, self.batch_size))
 
     def _run(self, images: Iterable[ImageLike], order: str | None) -> Iterator[Prediction]:
         backend = self._backend
-        inputs = (
+        inputs: Iterator[NetworkInput] = (
             prepare(one, order, backend.input_order, self._fit, backend.interpolate)
             for one in images
         )
+        if _may_be_read_ahead(images):
+            inputs = read_ahead(inputs)
         found = (backend.run(batch) for batch in _batches(inputs, self.batch_size))
         for prediction in chain.from_iterable(found):
             named = replace(prediction, class_names=self._class_names)
@@ -227,6 +232,11 @@ class Predictor:
         if self.nms_threshold is None:
             return found
         return found[nms(found.boxes, found.scores, self.nms_threshold)]
+
+
+def _may_be_read_ahead(images: Iterable[ImageLike]) -> bool:
+    """Tell whether it does no harm when another thread reads images before they are needed."""
+    return isinstance(images, Sources) or (isinstance(images, (list, tuple)) and len(images) > 1)
 
 
 def _choose_names(backend: Backend, wanted: Sequence[str] | None) -> tuple[str, ...]:
@@ -253,10 +263,13 @@ def _batches(inputs: Iterable[NetworkInput], limit: int) -> Iterator[list[Networ
     """Put neighbours of one size together."""
     batch: list[NetworkInput] = []
     for one in inputs:
-        if batch and (len(batch) == limit or batch[0].tensor.shape != one.tensor.shape):
+        if batch and batch[0].tensor.shape != one.tensor.shape:
             yield batch
             batch = []
         batch.append(one)
+        if len(batch) == limit:
+            yield batch
+            batch = []
     if batch:
         yield batch
 

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -155,6 +156,35 @@ def test_folders_and_videos_are_streamed(stored: Stored, tmp_path: Path) -> None
     assert [len(one) for one in several] == [len(one) for one in found]
     for one, frame in zip(found, [*frames, frames[1]], strict=True):
         assert torch.equal(one.boxes, predictor(frame, "RGB").boxes)
+
+
+@pytest.mark.parametrize("tile_hw", [None, (64, 64)])
+def test_files_and_lists_are_read_by_another_thread(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch, tile_hw: tuple[int, int] | None
+) -> None:
+    predictor = Predictor(stored.config_file, stored.weights, tile_hw=tile_hw)
+    readers = set()
+
+    def recorded(path: Path, order: str) -> np.ndarray:
+        readers.add(threading.current_thread() is threading.main_thread())
+        return load_image(path, order)
+
+    monkeypatch.setattr("d2seg.predict.images.load_image", recorded)
+    monkeypatch.setattr("d2seg.inputs.source.load_image", recorded)
+    paths = find_images([DEMO_IMAGES])[:3]
+    plain = list(predictor.stream(path for path in paths))
+    assert readers == {True}
+    for images in (paths, find_sources(paths)):
+        readers.clear()
+        found = list(predictor.stream(images))
+        assert readers == {False}
+        for one, other in zip(found, plain, strict=True):
+            assert len(one) > 0
+            assert torch.equal(one.boxes, other.boxes)
+            assert torch.equal(one.scores, other.scores)
+    readers.clear()
+    predictor(paths[0])
+    assert readers == {True}
 
 
 def test_low_scores_are_left_out(stored: Stored, from_config: Predictor) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from d2seg.core.tracking.overlap import OverlapTracker
-from d2seg.inputs import Source
+from d2seg.inputs import Source, Sources, read_ahead
 from d2seg.predict.prediction import Prediction
 from d2seg.predict.predictor import Predictor
 from d2seg.predict.show.draw import Drawer
@@ -80,7 +80,10 @@ def predict_sources(
     batch_size: int = 1,
     show_fps: bool = False,
 ) -> Iterator[Result]:
-    """Find and draw the objects of pictures; no more of them are held than one batch.
+    """Find and draw the objects of pictures; no more of them are held than two batches.
+
+    While the predictor works on a batch, the next one is read, except from a camera, whose pictures
+    would grow old.
 
     In the frames of a video an object keeps its colour: that of the object of its class that its
     mask, or without masks its box, overlaps with an IoU of at least one half in the last ten
@@ -96,7 +99,8 @@ def predict_sources(
     """
     tracked = _Colors()
     pictures = _read(sources, pace)
-    while batch := list(islice(pictures, batch_size)):
+    batches = iter(lambda: list(islice(pictures, batch_size)), [])
+    for batch in read_ahead(batches) if isinstance(sources, Sources) else batches:
         start = time.perf_counter()
         finds = predictor([pixels for _, pixels in batch], "RGB")
         pace.add(time.perf_counter() - start, finds)
