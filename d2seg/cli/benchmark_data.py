@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2seg.cli.benchmark_plot import draw_parts
 from d2seg.cli.progress import show_round
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def run(args: argparse.Namespace) -> None:
     for part, comparisons in found.items():
         print()
         benchmark.print_report(comparisons, part)
+    if args.plot:
+        draw_parts(found, args.plot)
     if args.json:
         parts = {part: benchmark.comparisons_as_json(one) for part, one in found.items()}
         with replace_when_complete(args.json) as temporary:

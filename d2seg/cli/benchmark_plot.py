@@ -1,6 +1,6 @@
 """``--plot`` of ``d2seg benchmark``: its figures as an SVG file."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,15 @@ if TYPE_CHECKING:
 
 def draw_comparisons(comparisons: "Sequence[Comparison]", path: Path) -> None:
     """Draw a bar for each contestant: the median, and the quartiles over it."""
+    _write([_bars("ms per image, quartiles", comparisons)], path)
+
+
+def draw_parts(parts: "Mapping[str, Sequence[Comparison]]", path: Path) -> None:
+    """Draw such a chart for each part of the work."""
+    _write([_bars(f"{name}: ms per image, quartiles", one) for name, one in parts.items()], path)
+
+
+def _bars(title: str, comparisons: "Sequence[Comparison]") -> "Markup":
     from d2seg.report.evaluation import svg
 
     rows = [(one.name, 1000 * one.seconds_per_image.median) for one in comparisons]
@@ -22,7 +31,7 @@ def draw_comparisons(comparisons: "Sequence[Comparison]", path: Path) -> None:
         (1000 * one.seconds_per_image.lower, 1000 * one.seconds_per_image.upper)
         for one in comparisons
     ]
-    _write([svg.named_bars("ms per image, quartiles", rows, middles, "#3366cc")], path)
+    return svg.named_bars(title, rows, middles, "#3366cc")
 
 
 def draw_growth(points: "Sequence[Point]", path: Path) -> None:

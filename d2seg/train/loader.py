@@ -11,11 +11,13 @@ import random
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from multiprocessing.reduction import ForkingPickler
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import reduce_tensor
 from torch.utils.data import DataLoader, Dataset
 
 from d2seg.core.runtime.untrusted.images import open_image
@@ -27,6 +29,10 @@ Draw = tuple[int, int]
 
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = (5, 6, 7, 8)
+
+_SENT_AS_BYTES = (torch.bool, torch.uint8, torch.int32, torch.int64, torch.float32, torch.float64)
+_MOST_BYTES = 2**14
+"""Boxes and classes of the objects of an image, not the image."""
 
 _ATTEMPTS = 100
 """How many other images are tried for one that the mapper rejects."""
@@ -190,7 +196,7 @@ class TrainLoader:
             batch_sampler=_Forever(itertools.islice(mine, self.start_iteration, None)),
             num_workers=self._num_workers,
             collate_fn=_as_list,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_set_up_worker,
         )
         for batch in loaded:
             _raise_if_bad(batch)
@@ -236,5 +242,16 @@ def _as_list(batch: list[Any]) -> list[Any]:
     return batch
 
 
-def _one_thread(worker: int) -> None:
+def _set_up_worker(worker: int) -> None:
     torch.set_num_threads(1)
+    # Of this process alone: what it sends, the training process reads as ever.
+    ForkingPickler.register(Tensor, _reduce_tensor)
+
+
+def _reduce_tensor(tensor: Tensor) -> tuple[Any, ...]:
+    """Send small tensors as bytes; a file for each, which torch shares, takes longer."""
+    is_plain = tensor.dtype in _SENT_AS_BYTES and not tensor.requires_grad
+    if is_plain and tensor.device.type == "cpu" and tensor.nbytes <= _MOST_BYTES:
+        return torch.from_numpy, (tensor.numpy(),)
+    reduced: tuple[Any, ...] = reduce_tensor(tensor)
+    return reduced

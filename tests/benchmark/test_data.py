@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -95,8 +96,9 @@ def test_torchvision_does_not_read_every_format(tmp_path: Path) -> None:
 def test_the_command_prints_and_writes(
     own_set: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = tmp_path / "speed.json"
-    options = ["--rounds", "2", "--warmup", "0", "--json", str(path), "--threads", "1"]
+    path, plot = tmp_path / "speed.json", tmp_path / "speed.svg"
+    options = ["--rounds", "2", "--warmup", "0", "--threads", "1"]
+    options += ["--json", str(path), "--plot", str(plot)]
     if own_set:
         options += ["--config-file", str(coco_mini_config(tmp_path)), "--images", "3"]
     else:
@@ -106,6 +108,7 @@ def test_the_command_prints_and_writes(
     assert printed.startswith("3 image(s) of" if own_set else "6 image(s) of")
     assert "MODEL.WEIGHTS" not in printed
     assert "whole loader" in printed
+    assert len(ElementTree.parse(plot).getroot().findall("{*}svg")) == len(PARTS) + 1
     document = json.loads(path.read_text())
     assert document["task"] == "data"
     assert document["work"]["objects"] == 12 or own_set

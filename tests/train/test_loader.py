@@ -116,3 +116,27 @@ def test_near_seeds_give_unrelated_numbers() -> None:
         seed_everything(*numbers)
         drawn.add((random.random(), np.random.rand(), float(torch.rand(1))))
     assert len(drawn) == 5
+
+
+def _tensors_of_all_kinds(image: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "large": torch.arange(30000),
+        "boxes": torch.arange(12.0).reshape(4, 3).T[:, 1:],
+        "flags": torch.tensor([True, False]),
+        "none": torch.zeros((0, 4)),
+        "one": torch.tensor(7, dtype=torch.int32),
+        "half": torch.tensor([1.5, 2.5], dtype=torch.bfloat16),
+    }
+
+
+def test_workers_send_every_tensor_as_it_is() -> None:
+    loaders = [
+        TrainLoader([{}], _tensors_of_all_kinds, 1, seed=0, num_workers=workers)
+        for workers in (0, 1)
+    ]
+    ((here,), (sent,)) = (next(iter(loader)) for loader in loaders)
+    assert sent.keys() == here.keys()
+    for name, tensor in here.items():
+        assert sent[name].dtype == tensor.dtype
+        assert torch.equal(sent[name], tensor)
+        sent[name].zero_()  # may be changed, without a warning
