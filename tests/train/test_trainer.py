@@ -71,10 +71,11 @@ def test_a_metric_that_never_comes_ends_the_training_at_once(
 
 def test_an_extended_run_remembers_its_best(write_config: WriteConfig, tmp_path: Path) -> None:
     options = {"TEST__EVAL_PERIOD": 2, "TRAIN__VALIDATION_LOSS": True, "TRAIN__BEST_MODE": "max"}
-    config = write_config(TRAIN__BEST_METRIC="val_total_loss", **options)
+    # Unlike the sum, which hangs on the boxes that are drawn, this one falls from the beginning.
+    config = write_config(TRAIN__BEST_METRIC="val_loss_cls", **options)
     train(config)
     best = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)
-    assert best["iteration"] == 1  # the loss falls, and the greatest is asked for
+    assert best["iteration"] == 1  # the greatest is asked for
     results = [line for line in read_metrics(tmp_path / "run").values() if "segm/AP" in line]
     train(config, "SOLVER.MAX_ITER", "8", resume=True)
     again = torch.load(tmp_path / "run" / "model_best.pth", weights_only=True)

@@ -1,8 +1,14 @@
 """Assignment of ground truth as an object that knows its thresholds."""
 
+from collections.abc import Callable
+from typing import Any
+
 from torch import Tensor
 
-from d2seg.core.ops.matching import match_boxes
+from d2seg.core.ops.matching import match_boxes, match_in_parts
+
+_PAIRS_AT_ONCE = 2**18, 2**24
+"""On a CPU no more than its caches hold; elsewhere few steps, which are queued one by one."""
 
 
 class Matcher:
@@ -51,3 +57,27 @@ class Matcher:
     ) -> tuple[Tensor, Tensor]:
         # Whoever compiles the class knows its name, but not the names that its module imports.
         return match_boxes(iou, thresholds, labels, allow_low_quality)
+
+
+def match_in_memory_bounds(
+    matcher: Matcher, pairwise_iou: Callable[[Any, Any], Tensor], gt_boxes: Any, boxes: Any
+) -> tuple[Tensor, Tensor]:
+    """Return ``matcher(pairwise_iou(gt_boxes, boxes))``, without all IoUs in memory.
+
+    Args:
+        matcher: One of another class is given all IoUs, as it asks for them.
+        pairwise_iou: From M and N boxes to (M, N).
+        gt_boxes: M Boxes, or RotatedBoxes.
+        boxes: N of them.
+    """
+    if type(matcher) is not Matcher:
+        return matcher(pairwise_iou(gt_boxes, boxes))
+    return match_in_parts(
+        lambda start, stop: pairwise_iou(gt_boxes, boxes[start:stop]),
+        len(gt_boxes),
+        len(boxes),
+        matcher.thresholds,
+        matcher.labels,
+        matcher.allow_low_quality_matches,
+        _PAIRS_AT_ONCE[boxes.device.type != "cpu"],
+    )

@@ -1,5 +1,7 @@
 """Which ground truth a box is trained on, and which boxes are trained on at all."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,53 @@ def match_boxes(
         is_best_of_row = (iou == iou.max(dim=1, keepdim=True).values).any(dim=0)
         assigned = torch.where(is_best_of_row, torch.ones_like(assigned), assigned)
     return matches, assigned
+
+
+def match_in_parts(
+    iou_of: Callable[[int, int], Tensor],
+    num_ground_truth: int,
+    num_predictions: int,
+    thresholds: list[float],
+    labels: list[int],
+    allow_low_quality: bool,
+    pairs_at_once: int,
+) -> tuple[Tensor, Tensor]:
+    """Do what `match_boxes` does, without the IoUs of all pairs in memory.
+
+    Args:
+        iou_of: Computes the IoUs of a range of predictions, (M, stop - start) float; with
+            ``allow_low_quality`` it is asked twice for those that may be the best of a row.
+        num_ground_truth: M.
+        num_predictions: N.
+        thresholds: As of `match_boxes`, as are the next two.
+        labels: There.
+        allow_low_quality: There.
+        pairs_at_once: At most so many IoUs are computed together.
+
+    Returns:
+        What `match_boxes` returns of all IoUs.
+    """
+    step = max(1, pairs_at_once // max(1, num_ground_truth))
+    if num_predictions <= step:
+        return match_boxes(iou_of(0, num_predictions), thresholds, labels, allow_low_quality)
+    matches: list[Tensor] = []
+    assigned: list[Tensor] = []
+    bests: list[Tensor] = []
+    for start in range(0, num_predictions, step):
+        iou = iou_of(start, min(start + step, num_predictions))
+        of_part = match_boxes(iou, thresholds, labels, False)
+        matches.append(of_part[0])
+        assigned.append(of_part[1])
+        if allow_low_quality:
+            bests.append(iou.max(dim=1).values)
+    if allow_low_quality:
+        best_of_parts = torch.stack(bests, dim=1)  # [M,parts]
+        best = best_of_parts.max(dim=1, keepdim=True).values
+        for part in torch.nonzero((best_of_parts == best).any(dim=0))[:, 0].tolist():
+            start = part * step
+            iou = iou_of(start, min(start + step, num_predictions))
+            assigned[part].masked_fill_((iou == best).any(dim=0), 1)
+    return torch.cat(matches), torch.cat(assigned)
 
 
 def sample_labels(

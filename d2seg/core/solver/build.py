@@ -46,13 +46,29 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_bias=keys.WEIGHT_DECAY_BIAS,
     )
     optimizer_class = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
-    return optimizer_class(
+    # One pass over weights, gradients and momentum. Where gradients are clipped first, they must
+    # have been unscaled, which a fused step would do itself.
+    fuses = not keys.CLIP_GRADIENTS.ENABLED and all(map(_can_fuse, model.parameters()))
+    optimizer: torch.optim.Optimizer = optimizer_class(
         groups,
         lr=keys.BASE_LR,
         momentum=keys.MOMENTUM,
         nesterov=keys.NESTEROV,
         weight_decay=keys.WEIGHT_DECAY,
+        **({"fused": True} if fuses else {"foreach": True}),
     )
+    optimizer.register_load_state_dict_post_hook(_keep_implementation)
+    return optimizer
+
+
+def _keep_implementation(optimizer: torch.optim.Optimizer) -> None:
+    """Undo that an older checkpoint, which holds it too, changes how a step is computed."""
+    for group in optimizer.param_groups:
+        group.update({name: optimizer.defaults[name] for name in ("foreach", "fused")})
+
+
+def _can_fuse(parameter: nn.Parameter) -> bool:
+    return parameter.is_floating_point() and parameter.device.type in ("cpu", "cuda")
 
 
 def build_lr_scheduler(cfg: CfgNode, optimizer: torch.optim.Optimizer) -> LRScheduler:

@@ -53,11 +53,11 @@ def _with_clipping(
     limit, norm_type = keys.CLIP_VALUE, keys.NORM_TYPE
 
     def step(self: torch.optim.Optimizer, closure: Any = None) -> Any:
-        for parameter in _all_parameters(self):
-            if by_norm:
+        if by_norm:
+            for parameter in _all_parameters(self):
                 clip_grad_norm_(parameter, limit, norm_type)
-            else:
-                clip_grad_value_(parameter, limit)
+        else:
+            clip_grad_value_(_all_parameters(self), limit)
         return plain.step(self, closure)
 
     return type(f"{plain.__name__}WithGradientClip", (plain,), {"step": step})

@@ -26,11 +26,14 @@ __all__ = [
 ]
 
 
+_PIXELS_AT_ONCE = 2**25
+"""Bitmaps are made floats so many pixels at a time, which bounds the memory of many objects."""
+
+
 class BitMasks:
     """One full-size bitmap per object.
 
     Attributes:
-        tensor: (N, H, W) bool.
         image_size: H and W.
     """
 
@@ -39,8 +42,30 @@ class BitMasks:
         tensor = torch.as_tensor(tensor).to(torch.bool)
         if tensor.ndim != 3:
             raise ValueError(f"BitMasks needs masks (N, H, W); found shape {tuple(tensor.shape)}.")
-        self.tensor: Tensor = tensor
+        self._bitmaps: Tensor = tensor
+        self._rows: Tensor | None = None
         self.image_size: tuple[int, int] = (tensor.shape[1], tensor.shape[2])
+
+    @property
+    def tensor(self) -> Tensor:
+        """The masks, (N, H, W) bool."""
+        if self._rows is not None:
+            self._bitmaps, self._rows = self._bitmaps[self._rows], None
+        return self._bitmaps
+
+    @tensor.setter
+    def tensor(self, tensor: Tensor) -> None:
+        self._bitmaps, self._rows = tensor, None
+
+    def sharing(self, rows: Tensor) -> "BitMasks":
+        """Return masks that share these bitmaps until somebody asks for their tensor.
+
+        Args:
+            rows: (M,) int64, which of them; the same one may come many times.
+        """
+        chosen = BitMasks(self._bitmaps)
+        chosen._rows = rows if self._rows is None else self._rows[rows]
+        return chosen
 
     def to(self, *args: Any, **kwargs: Any) -> "BitMasks":
         """Return the masks after ``tensor.to(...)``."""
@@ -49,7 +74,7 @@ class BitMasks:
     @property
     def device(self) -> torch.device:
         """Where the masks are."""
-        return self.tensor.device
+        return self._bitmaps.device
 
     def area(self) -> Tensor:
         """Return the number of pixels of each mask, (N,) int64."""
@@ -79,11 +104,22 @@ class BitMasks:
             ValueError: Not as many boxes as masks.
         """
         _require_one_box_each(boxes, len(self))
-        index = torch.arange(len(boxes), device=boxes.device).to(boxes.dtype)
-        rois = torch.cat([index[:, None], boxes], dim=1)
-        pixels = self.tensor.to(device=boxes.device, dtype=torch.float32)[:, None]
-        crops = roi_align(pixels, rois, (mask_size, mask_size), 1.0, 0, True)
-        return crops[:, 0] >= 0.5
+        everyone = torch.arange(len(self), device=self.device)
+        chosen = everyone if self._rows is None else self._rows
+        # Each bitmap once, however many boxes see it.
+        used, index = torch.unique(chosen, return_inverse=True)
+        index = index.to(boxes.device)
+        rois = torch.cat([index.to(boxes.dtype)[:, None], boxes], dim=1)
+        at_once = max(1, _PIXELS_AT_ONCE // max(1, self.image_size[0] * self.image_size[1]))
+        crops = boxes.new_zeros([len(boxes), mask_size, mask_size], dtype=torch.bool)
+        for start in range(0, len(used), at_once):
+            pixels = self._bitmaps[used[start : start + at_once]]
+            pixels = pixels.to(device=boxes.device, dtype=torch.float32)[:, None]
+            rows = torch.nonzero((index >= start) & (index < start + at_once))[:, 0]
+            of_rows = rois[rows] - rois.new_tensor([start, 0, 0, 0, 0])
+            soft = roi_align(pixels, of_rows, (mask_size, mask_size), 1.0, 0, True)
+            crops[rows] = soft[:, 0] >= 0.5
+        return crops
 
     @staticmethod
     def from_polygon_masks(
@@ -106,6 +142,8 @@ class BitMasks:
 
     def __getitem__(self, item: int | slice | Tensor) -> "BitMasks":
         """Return the chosen masks; an integer gives one mask."""
+        if self._rows is not None and isinstance(item, Tensor):
+            return self.sharing(torch.arange(len(self), device=self.device)[item])
         return BitMasks(self.tensor[item][None] if isinstance(item, int) else self.tensor[item])
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -113,7 +151,7 @@ class BitMasks:
         yield from self.tensor
 
     def __len__(self) -> int:
-        return self.tensor.shape[0]
+        return len(self._bitmaps if self._rows is None else self._rows)
 
     def __repr__(self) -> str:
         height, width = self.image_size

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from d2seg.core.config import get_cfg
 from d2seg.core.data import MetadataCatalog
@@ -27,7 +28,7 @@ from d2seg.core.modeling.roi_heads.fast_rcnn import (
     classification_metrics,
     fast_rcnn_inference_single_image,
 )
-from d2seg.core.modeling.roi_heads.mask_head import mask_rcnn_loss
+from d2seg.core.modeling.roi_heads.mask_head import MaskRCNNConvUpsampleHead, mask_rcnn_loss
 from d2seg.core.runtime.events import EventStorage
 from d2seg.core.structures import BitMasks, Boxes, Instances
 
@@ -230,6 +231,32 @@ def test_the_mask_loss_of_no_regions_is_zero_with_a_gradient() -> None:
     loss.backward()
     assert loss.item() == 0.0
     assert logits.grad is not None
+
+
+@pytest.mark.parametrize("num_regions", [0, 2])
+@pytest.mark.parametrize("agnostic", [False, True])
+def test_masks_are_trained_by_the_one_class_that_counts(num_regions: int, agnostic: bool) -> None:
+    torch.manual_seed(0)
+    head = MaskRCNNConvUpsampleHead(
+        ShapeSpec(channels=8), num_classes=1 if agnostic else 3, conv_dims=[8, 6]
+    )
+    regions = masks_to_learn()[:num_regions]
+    pooled = torch.randn(num_regions, 8, 7, 7, requires_grad=True)
+    inputs = [pooled, *head.parameters()]
+
+    def gradients(loss: Tensor) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, inputs)
+
+    expected = mask_rcnn_loss(head.layers(pooled), [regions])
+    found = head(pooled, [regions])["loss_mask"]
+    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(gradients(found), gradients(expected))
+    logits = head.layers_of_classes(pooled, [regions])
+    assert logits.shape == (num_regions, 1, 14, 14)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = head(pooled, [regions])["loss_mask"]
+    assert half.isfinite()
+    torch.testing.assert_close(half.float(), expected, rtol=0.02, atol=0.02)
 
 
 def federated_layers(name: str, num_classes: int = 2) -> FastRCNNOutputLayers:

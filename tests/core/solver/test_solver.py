@@ -1,5 +1,7 @@
 """Optimizers and learning rates, against detectron2's record and by hand."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -238,3 +240,55 @@ def test_steps_rise(steps: tuple[int, ...]) -> None:
     cfg = config("SOLVER.STEPS", steps)
     with pytest.raises(ValueError, match=r"SOLVER.STEPS are \[.*\], but must be .* rising order"):
         rates(cfg)
+
+
+@pytest.mark.parametrize("clips", [False, True])
+def test_a_step_is_the_plain_one_and_stays_so_after_loading(clips: bool) -> None:
+    def train(optimizer: torch.optim.Optimizer, model: nn.Module, steps: int) -> None:
+        for step in range(steps):
+            for number, parameter in enumerate(model.parameters()):
+                chance = torch.Generator().manual_seed(100 * step + number)
+                parameter.grad = torch.randn(parameter.shape, generator=chance)
+            optimizer.step()
+
+    torch.manual_seed(0)
+    cfg = config("SOLVER.CLIP_GRADIENTS.ENABLED", clips, "SOLVER.CLIP_GRADIENTS.CLIP_VALUE", 0.5)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    plain_model = copy.deepcopy(model)
+    optimizer = build_optimizer(cfg, model)
+    plain_class = maybe_add_gradient_clipping(cfg, torch.optim.SGD)
+    plain = plain_class(
+        get_default_optimizer_params(
+            plain_model, base_lr=0.02, weight_decay=1e-4, weight_decay_norm=0.0
+        ),
+        lr=0.02,
+        momentum=0.9,
+        foreach=False,
+    )
+    train(plain, plain_model, 3)
+    train(optimizer, model, 3)
+    torch.testing.assert_close(list(model.parameters()), list(plain_model.parameters()))
+    # A checkpoint of the plain one, as older versions wrote it.
+    optimizer.load_state_dict(copy.deepcopy(plain.state_dict()))
+    group = optimizer.param_groups[0]
+    assert (group.get("fused"), group.get("foreach")) == ((None, True) if clips else (True, None))
+    train(plain, plain_model, 2)
+    train(optimizer, model, 2)
+    torch.testing.assert_close(list(model.parameters()), list(plain_model.parameters()))
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_half_precision_is_unscaled_by_whoever_steps(resumes: bool) -> None:
+    model = nn.Linear(3, 2)
+    optimizer = build_optimizer(config("SOLVER.WEIGHT_DECAY", 0.0), model)
+    if resumes:
+        older = torch.optim.SGD(optimizer.param_groups, lr=0.02, momentum=0.9, foreach=False)
+        for group in older.param_groups:
+            group["fused"], group["foreach"] = None, None
+        optimizer.load_state_dict(copy.deepcopy(older.state_dict()))
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    before = model.weight.detach().clone()
+    scaler.scale(model(torch.ones(1, 3)).sum()).backward()
+    scaler.step(optimizer)
+    scaler.update()
+    torch.testing.assert_close(before - model.weight, torch.full((2, 3), 0.02))

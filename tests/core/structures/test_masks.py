@@ -154,3 +154,26 @@ def test_wrong_shapes_are_named() -> None:
         PolygonMasks([[TRIANGLE], [[0.0, 0.0, 1.0, 1.0]]])
     with pytest.raises(TypeError, match="object 0; found a float"):
         PolygonMasks([0.5])  # type: ignore[list-item]
+
+
+def test_shared_bitmaps_are_those_that_were_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    masks = BitMasks(torch.rand(5, 20, 30) > 0.5)
+    rows = torch.tensor([3, 0, 3, 3, 4])
+    corners = torch.rand(5, 2) * 10
+    boxes = torch.cat([corners, corners + torch.rand(5, 2) * 15], dim=1)
+    expected = masks[rows].crop_and_resize(boxes, 7)
+    for at_once in (1, 2 * 20 * 30, 10**6):  # one bitmap, two of three, all
+        monkeypatch.setattr("d2seg.core.structures.masks._PIXELS_AT_ONCE", at_once)
+        shared = masks.sharing(rows)
+        assert torch.equal(shared.crop_and_resize(boxes, 7), expected)
+        chosen = torch.tensor([True, False, True, False, True])
+        assert torch.equal(shared[chosen].crop_and_resize(boxes[chosen], 7), expected[chosen])
+        again = shared.sharing(torch.tensor([4, 1]))
+        assert len(again) == 2
+        assert torch.equal(again.tensor, masks.tensor[[4, 0]])
+        assert torch.equal(shared.tensor, masks.tensor[rows])
+        assert torch.equal(shared.crop_and_resize(boxes, 7), expected)  # with a tensor of its own
+    none = masks.sharing(rows[:0])
+    assert len(none) == 0
+    assert none.crop_and_resize(boxes[:0], 7).shape == (0, 7, 7)

@@ -17,7 +17,7 @@ from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.box_regression import Box2BoxTransform, check_box_values
 from d2seg.core.modeling.ground_truth import check_boxes, check_classes
 from d2seg.core.modeling.losses import Losses, box_regression_loss, check_box_loss_type
-from d2seg.core.modeling.matcher import Matcher
+from d2seg.core.modeling.matcher import Matcher, match_in_memory_bounds
 from d2seg.core.modeling.meta_arch.build import META_ARCH_REGISTRY
 from d2seg.core.modeling.meta_arch.dense_detector import (
     DenseDetector,
@@ -161,7 +161,9 @@ class RetinaNet(DenseDetector):
         all_anchors = anchors if isinstance(anchors, Boxes) else Boxes.cat(anchors)
         labels, boxes = [], []
         for one in gt_instances:
-            matches, kinds = self.anchor_matcher(pairwise_iou(one.gt_boxes, all_anchors))
+            matches, kinds = match_in_memory_bounds(
+                self.anchor_matcher, pairwise_iou, one.gt_boxes, all_anchors
+            )
             if len(one):
                 classes = one.gt_classes[matches].to(torch.int64)
                 matched = one.gt_boxes.tensor[matches]

@@ -17,7 +17,7 @@ from d2seg.core.modeling.box_regression import (
 )
 from d2seg.core.modeling.ground_truth import check_boxes
 from d2seg.core.modeling.losses import Losses, check_box_loss_type
-from d2seg.core.modeling.matcher import Matcher
+from d2seg.core.modeling.matcher import Matcher, match_in_memory_bounds
 from d2seg.core.modeling.proposal_generator.build import PROPOSAL_GENERATOR_REGISTRY
 from d2seg.core.modeling.proposal_generator.rpn_head import (
     RPN_HEAD_REGISTRY,
@@ -239,8 +239,8 @@ class RPN(nn.Module):
         all_anchors = type(anchors[0]).cat(anchors)
         gt_labels, gt_boxes = [], []
         for instances in gt_instances:
-            matches, labels = self.anchor_matcher(
-                self.pairwise_iou(instances.gt_boxes, all_anchors)
+            matches, labels = match_in_memory_bounds(
+                self.anchor_matcher, self.pairwise_iou, instances.gt_boxes, all_anchors
             )
             if self.anchor_boundary_thresh >= 0:
                 inside = all_anchors.inside_box(instances.image_size, self.anchor_boundary_thresh)

@@ -9,12 +9,12 @@ from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
 from d2seg.core.modeling.backbone.backbone import named_shapes
 from d2seg.core.modeling.ground_truth import check_classes
-from d2seg.core.modeling.matcher import Matcher
+from d2seg.core.modeling.matcher import Matcher, match_in_memory_bounds
 from d2seg.core.modeling.poolers import ROIPooler
 from d2seg.core.modeling.proposal_generator.proposal_utils import add_ground_truth_to_proposals
 from d2seg.core.modeling.sampling import subsample_labels
 from d2seg.core.runtime.registry import Registry
-from d2seg.core.structures import ImageList, Instances, pairwise_iou
+from d2seg.core.structures import BitMasks, ImageList, Instances, pairwise_iou
 
 ROI_HEADS_REGISTRY = Registry("ROI_HEADS")
 """Classes called with ``(cfg, input_shape)``; see `ROIHeads`."""
@@ -101,15 +101,19 @@ class ROIHeads(nn.Module):
         ]
 
     def _label_and_sample(self, proposals: Instances, targets: Instances) -> Instances:
-        iou = self.pairwise_iou(targets.gt_boxes, proposals.proposal_boxes)
-        matches, labels = self.proposal_matcher(iou)
+        matches, labels = match_in_memory_bounds(
+            self.proposal_matcher, self.pairwise_iou, targets.gt_boxes, proposals.proposal_boxes
+        )
         rows, classes = self._sample_proposals(matches, labels, targets.gt_classes)
         sampled = proposals[rows]
         sampled.gt_classes = classes
         if len(targets):
             for name, value in targets.get_fields().items():
                 if name.startswith("gt_") and not sampled.has(name):
-                    sampled.set(name, value[matches[rows]])
+                    chosen = matches[rows]
+                    # Hundreds of regions see the same few objects.
+                    shares = isinstance(value, BitMasks)
+                    sampled.set(name, value.sharing(chosen) if shares else value[chosen])
         return sampled
 
     def _sample_proposals(

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from d2seg.core.config import configurable
 from d2seg.core.layers import ShapeSpec
-from d2seg.core.layers.conv import is_fusing, is_watched
+from d2seg.core.layers.conv import is_fusing, is_watched, may_replace_operators
 from d2seg.core.modeling.losses import Losses, LossesOrInstances, share
 from d2seg.core.modeling.roi_heads.convolutions import add_convolutions
 from d2seg.core.ops.masks import mask_probabilities
@@ -57,7 +57,8 @@ class BaseMaskRCNNHead(nn.Module):
             probabilities added.
         """
         if self.training:
-            return mask_loss(self.layers(x), instances).weighted(self.loss_weight)
+            logits = self.layers_of_classes(x, instances)
+            return mask_loss(logits, instances).weighted(self.loss_weight)
         else:  # TorchScript leaves out branches, not what follows them
             if torch.jit.is_scripting():
                 mask_rcnn_inference(self.layers(x), instances)
@@ -67,7 +68,10 @@ class BaseMaskRCNNHead(nn.Module):
 
     @torch.jit.unused
     def layers_of_classes(self, x: Tensor, instances: list[Instances]) -> Tensor:
-        """Map (R, C, S, S) to logits (R, K or 1, h, w) of which only ``pred_classes`` are read."""
+        """Map (R, C, S, S) to logits (R, K or 1, h, w) of which one class each is read.
+
+        It is ``gt_classes`` in training, ``pred_classes`` otherwise.
+        """
         return self.layers(x)
 
     def layers(self, x: Tensor) -> Tensor:
@@ -141,11 +145,15 @@ class MaskRCNNConvUpsampleHead(BaseMaskRCNNHead):
     def layers_of_classes(self, x: Tensor, instances: list[Instances]) -> Tensor:
         """Compute the logits of each region's own class alone, some regions at a time."""
         replaced = getattr(self.layers, "__func__", None) is not MaskRCNNConvUpsampleHead.layers
-        if replaced or not is_fusing() or is_watched(self.predictor):
+        runs_as_written = not (may_replace_operators() if self.training else is_fusing())
+        if replaced or runs_as_written or is_watched(self.predictor):
             return self.layers(x)
-        classes = torch.cat([one.pred_classes for one in instances])
+        name = "gt_classes" if self.training else "pred_classes"
+        classes = torch.cat([one.get(name) for one in instances])
         if self.predictor.out_channels == 1:
             classes = torch.zeros_like(classes)
+        if self.training:
+            return self._of_classes(x, classes)
         parts = zip(x.split(_REGIONS_AT_ONCE), classes.split(_REGIONS_AT_ONCE), strict=True)
         return torch.cat([self._of_classes(*part) for part in parts])
 
