@@ -79,7 +79,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, metavar="N", help="of torch (default: its own)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything to this file")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the figures as an SVG file (not stages)"
+        "--plot",
+        type=Path,
+        metavar="FILE",
+        help="draw the figures as an SVG file (not stages)",
     )
     benchmark_predict.add_arguments(parser)
     benchmark_parts.add_arguments(parser)

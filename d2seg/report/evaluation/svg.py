@@ -105,7 +105,7 @@ def named_bars(
         max(max(length, upper) for (_, length), (_, upper) in zip(rows, middles, strict=True))
     )
     left, pitch = LEFT + 80, (HEIGHT - TOP - BOTTOM) / len(rows)
-    scale = (WIDTH - left - RIGHT) / steps[-1]
+    scale = (WIDTH - left - 2 * RIGHT) / steps[-1]  # half of the last number stands further out
     drawn = Markup("")
     for value in steps:
         x = left + scale * value
@@ -123,7 +123,7 @@ def named_bars(
         drawn += Markup('<path style="stroke: #222" d="M{:.1f} {:.1f}H{:.1f}"/>').format(
             left + scale * lower, y, left + scale * upper
         )
-    drawn += _text((left + WIDTH - RIGHT) / 2, HEIGHT - 6, title, "middle", "title")
+    drawn += _text(left + scale * steps[-1] / 2, HEIGHT - 6, title, "middle", "title")
     return (
         Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">').format(
             WIDTH, HEIGHT, title
