@@ -18,6 +18,7 @@ class Web:
         breaks_after: Where to break the connections to come: so many bytes of each answer.
         takes_ranges: Whether it does as ``Range`` says.
         ranges: ``Range`` of each request, empty where there was none.
+        length: What to announce in place of ``Content-Length``; None for the truth.
     """
 
     address: str = ""
@@ -26,6 +27,7 @@ class Web:
     breaks_after: list[int] = field(default_factory=list)
     takes_ranges: bool = True
     ranges: list[str] = field(default_factory=list)
+    length: str | None = None
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def serving() -> Iterator[Web]:
                 self.send_header("Content-Range", sent)
             if web.tag:
                 self.send_header("ETag", web.tag)
-            self.send_header("Content-Length", str(len(content) - start))
+            self.send_header("Content-Length", web.length or str(len(content) - start))
             self.end_headers()
             end = start + web.breaks_after.pop(0) if web.breaks_after else len(content)
             self.wfile.write(content[start:end])

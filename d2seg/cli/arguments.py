@@ -2,9 +2,7 @@
 
 import argparse
 import errno
-import os
 import re
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,10 @@ def output_folder(text: str) -> Path:
         OSError: A file is in the way, or nothing can be written there. That is told before any
             work is done.
     """
-    path = Path(text)
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
-    if not there.is_dir():
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
-    try:
-        tempfile.TemporaryFile(dir=there).close()
-    except OSError as error:
-        reason = f"nothing can be written there ({error.strerror}); name another folder."
-        raise OSError(error.errno, reason, text) from error
-    return path
+    from d2seg.core.runtime.files import require_writable
+
+    require_writable(text)
+    return Path(text)
 
 
 def output_file(text: str) -> Path:

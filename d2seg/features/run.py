@@ -18,7 +18,7 @@ class Outcome:
     Attributes:
         written: How many have their features stored now.
         skipped: How many had them already.
-        failures: Name of the picture and why it was left out.
+        failures: Label of the picture and why it was left out.
     """
 
     written: int = 0
@@ -137,7 +137,7 @@ def _batches(
             elif with_complete:
                 batch.complete.append((source.name, source.read("RGB")))
         except (OSError, ValueError) as error:
-            outcome.failures.append((source.name, str(error)))
+            outcome.failures.append((source.label, str(error)))
         if len(batch.ready) + len(batch.complete) == size:
             yield batch
             batch = _Batch()

@@ -40,6 +40,11 @@ class Source:
     frame_rate: float | None = None
     reader: Callable[[str], np.ndarray] | None = field(default=None, repr=False)
 
+    @property
+    def label(self) -> str:
+        """What to call the picture where something is said of it."""
+        return self.name if self.frame is None else f"{self.path.name}, frame {self.frame}"
+
     def read(self, channel_order: str = "BGR") -> np.ndarray:
         """Return the pixels.
 

@@ -112,6 +112,16 @@ def test_a_file_that_is_no_image_is_told_at_the_end_and_stops_nothing(
     assert "backbone.p6" in load(output / f"{NAME}.safetensors")[0]
 
 
+def test_a_video_that_cannot_be_read_is_named_with_the_frame(
+    image: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "clip.mp4").write_text("no video")
+    arguments = ["--input", image, tmp_path / "clip.mp4", "--stages", "backbone.p6", "--output"]
+    assert run(*arguments, tmp_path / "out") == 1
+    first, _ = capsys.readouterr().err.splitlines()
+    assert first.startswith("clip.mp4, frame 0: ")
+
+
 @pytest.mark.parametrize("form", ["safetensors", "zarr", "parquet"])
 def test_batches_and_formats_hold_the_same_features(image: Path, tmp_path: Path, form: str) -> None:
     shutil.copy(DEMO_IMAGES / "3441821ebea04fac.png", tmp_path)

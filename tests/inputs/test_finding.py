@@ -70,6 +70,7 @@ def test_a_damaged_video_does_not_keep_from_what_follows(tmp_path: Path) -> None
     write_picture(tmp_path / "b.png")
     bad, good = find_sources([tmp_path])
     assert (bad.name, bad.frame) == ("a_000000", 0)
+    assert (bad.label, good.label) == ("a.mp4, frame 0", "b")
     with pytest.raises(ValueError, match="a.mp4' cannot be read as a video"):
         bad.read()
     assert good.read().shape == (6, 10, 3)

@@ -126,8 +126,8 @@ def _fetch_rest(part: _Part, progress: Progress) -> bool:
         if not (start and _continues(response, start)):
             start = 0
             part.begin(_version_of(response))
-        length = response.headers.get("Content-Length")
-        total = None if length is None else start + int(length)
+        length = _length_of(response, part.address)
+        total = None if length is None else start + length
         progress(start, total)
         with part.path.open("ab") as opened:
             for chunk in _chunks(response):
@@ -168,6 +168,18 @@ def _chunks(response: Any) -> Iterator[bytes]:
 def _continues(response: Any, start: int) -> bool:
     where = response.headers.get("Content-Range", "")
     return response.status == http.client.PARTIAL_CONTENT and where.startswith(f"bytes {start}-")
+
+
+def _length_of(response: Any, address: str) -> int | None:
+    length = response.headers.get("Content-Length")
+    if length is None:
+        return None
+    if not (length.isascii() and length.isdigit()):
+        raise ConnectionError(
+            f"{address} cannot be downloaded: the server answers with a Content-Length of "
+            f"'{length:.60}', which is no number of bytes."
+        )
+    return int(length)
 
 
 def _version_of(response: Any) -> str:

@@ -119,6 +119,23 @@ def _replacing(target: Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def require_writable(folder: str | os.PathLike[str]) -> None:
+    """Make sure that files can be written to a folder, which need not exist.
+
+    Raises:
+        OSError: A file is in the way, or nothing can be written there.
+    """
+    path = Path(folder)
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(there))
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as error:
+        reason = f"nothing can be written there ({error.strerror}); name another folder."
+        raise OSError(error.errno, reason, os.fspath(folder)) from error
+
+
 def name_file(error: OSError, path: str | os.PathLike[str]) -> None:
     """Let an error of a disk, which does not say what was being written, name the file."""
     if error.errno in _DISK_TROUBLES and error.filename is None:

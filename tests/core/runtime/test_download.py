@@ -57,6 +57,14 @@ def test_a_broken_connection_goes_on_where_it_ended(web: Web, target: Path) -> N
     assert web.ranges == starts
 
 
+@pytest.mark.parametrize("length", ["many", "-5", "1e3", "٣"])
+def test_a_length_that_is_no_number_is_told(web: Web, target: Path, length: str) -> None:
+    web.length = length.encode().decode("latin-1")
+    with pytest.raises(ConnectionError, match=r"a.pth cannot be downloaded: .* is no number of by"):
+        download(f"{web.address}/a.pth", target)
+    assert not target.exists()
+
+
 def test_a_connection_that_breaks_too_often_leaves_a_part_for_the_next_time(
     web: Web, target: Path
 ) -> None:
