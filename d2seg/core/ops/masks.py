@@ -67,10 +67,12 @@ def paste_masks(
             first, last = _rows_read(ends[i], top, bottom, masks.shape[1])
             soft = torch.mm(rows[top - y0 : bottom - y0, first:last], by_column[first:last])
             band = pasted[i, top:bottom, x0:x1]
-            if threshold >= 0:
-                torch.ge(soft, threshold, out=band)
-            else:
+            if threshold < 0:
                 band.copy_(soft.mul_(255))  # rounds down
+            elif torch.jit.is_scripting():
+                band.copy_(soft >= threshold)  # with operators that phones have
+            else:
+                torch.ge(soft, threshold, out=band)
     return pasted
 
 
