@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from d2seg.core.engine.loop import HookBase, TrainerBase
+from d2seg.core.ops.waiting import to_numbers
 from d2seg.core.runtime import comm
 from d2seg.core.runtime.events import get_event_storage
 
@@ -127,7 +128,7 @@ class SimpleTrainer(TrainerBase):
         Raises:
             FloatingPointError: The sum of the losses is not finite.
         """
-        own = {name: float(loss.detach()) for name, loss in loss_dict.items()}
+        own = to_numbers(loss_dict)
         gathered = comm.gather({**own, "data_time": data_time})
         if not comm.is_main_process():
             return

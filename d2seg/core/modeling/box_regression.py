@@ -10,6 +10,7 @@ from torch import Tensor
 from d2seg.core.modeling.losses import box_regression_loss
 from d2seg.core.ops.box_coding import decode_boxes, encode_boxes
 from d2seg.core.ops.rotated_coding import decode_rotated_boxes, encode_rotated_boxes
+from d2seg.core.ops.waiting import require_all
 from d2seg.core.structures import Boxes
 
 # Any sequence will do; TorchScript compiles for lists.
@@ -49,7 +50,7 @@ def dense_box_regression_loss(
     tensors = [one if isinstance(one, Tensor) else one.tensor for one in anchors]
     source = torch.cat(tensors)[anchor]
     target = torch.stack(list(gt_boxes))[image, anchor]
-    deltas = torch.cat(list(pred_anchor_deltas), dim=1)[fg_mask]
+    deltas = torch.cat(list(pred_anchor_deltas), dim=1)[image, anchor]
     return box_regression_loss(
         deltas,
         box2box_transform.apply_deltas(deltas, source),
@@ -83,8 +84,10 @@ class Box2BoxTransform:
             ValueError: A source box is empty.
         """
         deltas = encode_boxes(src_boxes, target_boxes, self.weights)
-        if not bool((src_boxes[:, 2:] > src_boxes[:, :2]).all()):
-            raise ValueError("Box deltas need source boxes wider and higher than 0; one is empty.")
+        require_all(
+            src_boxes[:, 2:] > src_boxes[:, :2],
+            "Box deltas need source boxes wider and higher than 0; one is empty.",
+        )
         return deltas
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:
@@ -116,8 +119,10 @@ class Box2BoxTransformRotated(Box2BoxTransform):
         Raises:
             ValueError: A source box is empty.
         """
-        if not bool((src_boxes[:, 2:4] > 0).all()):
-            raise ValueError("Box deltas need source boxes wider and higher than 0; one is empty.")
+        require_all(
+            src_boxes[:, 2:4] > 0,
+            "Box deltas need source boxes wider and higher than 0; one is empty.",
+        )
         return encode_rotated_boxes(src_boxes, target_boxes, self.weights)
 
     def apply_deltas(self, deltas: Tensor, boxes: Tensor) -> Tensor:

@@ -42,7 +42,8 @@ def check_classes(targets: Sequence[Instances], num_classes: int, key: str) -> N
         num_classes: K; classes are 0 to K - 1.
         key: The config key of K.
     """
-    highest = max((int(one.gt_classes.max()) for one in targets if len(one)), default=-1)
+    classes = [one.gt_classes for one in targets if len(one)]
+    highest = int(torch.cat(classes).max()) if classes else -1
     if highest >= num_classes:
         raise ValueError(
             f"An object is of class {highest}, but {key} is {num_classes}: classes count from 0."

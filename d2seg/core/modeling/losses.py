@@ -8,6 +8,7 @@ from fvcore.nn import giou_loss, smooth_l1_loss
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss
 
+from d2seg.core.ops.waiting import to_numbers
 from d2seg.core.runtime.events import get_event_storage, has_event_storage
 from d2seg.core.structures import Instances
 
@@ -69,8 +70,8 @@ class Losses(dict[str, Tensor]):
         """Write the metrics to the active EventStorage, if there is one."""
         if has_event_storage():
             storage = get_event_storage()
-            for name, value in self.metrics.items():
-                storage.put_scalar(name, float(value))
+            for name, value in to_numbers(self.metrics).items():
+                storage.put_scalar(name, value)
 
 
 def box_regression_loss(

@@ -9,6 +9,7 @@ from torchvision.ops import roi_pool
 
 from d2seg.core.ops.pooling import assign_levels, pool_multilevel
 from d2seg.core.ops.rotated import roi_align_rotated
+from d2seg.core.ops.waiting import rows_of_groups
 from d2seg.core.structures import Boxes
 
 _ALIGNED = {"ROIAlignV2": True, "ROIAlign": False, "ROIAlignRotated": True, "ROIPool": False}
@@ -103,9 +104,8 @@ class ROIPooler(nn.Module):
         )
         height, width = self.output_size
         pooled = x[0].new_zeros([rois.shape[0], x[0].shape[1], height, width])
-        for level, feature in enumerate(x):
-            members = torch.nonzero(levels == level)[:, 0]
-            pooled[members] = self._pool_one_level(feature, rois[members], self.scales[level])
+        for level, members in enumerate(rows_of_groups(levels, len(x))):
+            pooled[members] = self._pool_one_level(x[level], rois[members], self.scales[level])
         return pooled
 
     def _pool_one_level(self, feature: Tensor, rois: Tensor, scale: float) -> Tensor:

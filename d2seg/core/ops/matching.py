@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from d2seg.core.ops.waiting import rows_of_groups
+
 
 def match_boxes(
     iou: Tensor, thresholds: list[float], labels: list[int], allow_low_quality: bool
@@ -26,9 +28,10 @@ def match_boxes(
         matches = torch.zeros(num_predictions, dtype=torch.int64, device=iou.device)
         return matches, torch.full_like(matches, labels[0], dtype=torch.int8)
     best, matches = iou.max(dim=0)
-    edges = torch.tensor(thresholds, dtype=iou.dtype, device=iou.device)
-    interval = torch.bucketize(best, edges, right=True)
-    assigned = torch.tensor(labels, dtype=torch.int8, device=iou.device)[interval]
+    assigned = torch.full_like(matches, labels[0], dtype=torch.int8)
+    for index, threshold in enumerate(thresholds):
+        # Plain numbers: as tensors they would be copied to the device, which waits for it.
+        assigned = assigned.masked_fill(best >= threshold, labels[index + 1])
     if allow_low_quality and num_predictions > 0:
         is_best_of_row = (iou == iou.max(dim=1, keepdim=True).values).any(dim=0)
         assigned = torch.where(is_best_of_row, torch.ones_like(assigned), assigned)
@@ -96,8 +99,8 @@ def sample_labels(
     Returns:
         Indices of the positives and of the negatives, (P,) and (Q,) int64, in random order.
     """
-    positive = torch.nonzero((labels != -1) & (labels != background))[:, 0]
-    negative = torch.nonzero(labels == background)[:, 0]
+    groups = (labels != background).to(torch.int8)  # 0 negative, 1 positive
+    negative, positive = rows_of_groups(groups.masked_fill(labels == -1, 2), 2)
     num_positive = min(positive.numel(), int(num_samples * positive_fraction))
     num_negative = min(negative.numel(), num_samples - num_positive)
     return _draw(positive, num_positive), _draw(negative, num_negative)

@@ -8,6 +8,7 @@ from torch import Tensor
 from d2seg.core.ops.boxes import box_area
 from d2seg.core.ops.gathered_roi_align import Sampling, can_gather, gathered_roi_align
 from d2seg.core.ops.roi_align import roi_align
+from d2seg.core.ops.waiting import rows_of_groups
 
 
 def assign_levels(
@@ -77,23 +78,22 @@ def pool_multilevel(
     levels = assign_levels(
         boxes, len(features), min_level, canonical_size, canonical_level, level_margin
     )
+    members = rows_of_groups(levels, len(features))
     if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript drops it only when alone)
         if not aten_only and all(can_gather(feature) for feature in features):
             return gathered_roi_align(
                 features,
                 rois.float(),
-                [torch.nonzero(levels == level)[:, 0] for level in range(len(features))],
+                members,
                 scales,
                 Sampling(output_hw, sampling_ratio, aligned),
             )
     pooled: list[Tensor] = []
-    members: list[Tensor] = []
     for level, feature in enumerate(features):
-        index = torch.nonzero(levels == level)[:, 0]
-        members.append(index)
+        of_level = rois[members[level]]
         pooled.append(
             roi_align(
-                feature, rois[index], output_hw, scales[level], sampling_ratio, aligned, aten_only
+                feature, of_level, output_hw, scales[level], sampling_ratio, aligned, aten_only
             )
         )
     index = torch.cat(members)

@@ -7,7 +7,14 @@ from torch import Tensor
 
 from d2seg.core.ops import boxes as box_ops
 from d2seg.core.structures.box_mode import BoxMode
-from d2seg.core.structures.script_types import Device, DeviceLike, Index, TensorLike, float_rows
+from d2seg.core.structures.script_types import (
+    Device,
+    DeviceLike,
+    Index,
+    TensorLike,
+    float_rows,
+    to_device,
+)
 
 __all__ = [
     "BoxMode",
@@ -45,7 +52,7 @@ class Boxes:
 
     def to(self, device: DeviceLike) -> "Boxes":
         """Return the boxes on this device."""
-        return Boxes(self.tensor.to(device=device))
+        return Boxes(to_device(self.tensor, device))
 
     def area(self) -> Tensor:
         """Return the areas in square pixels, (N,) float."""

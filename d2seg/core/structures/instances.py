@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from d2seg.core.structures.script_types import moved
+
 
 class Instances:
     """The objects of one image: fields of equal length, reached as attributes.
@@ -95,9 +97,7 @@ class Instances:
 
     def to(self, *args: Any, **kwargs: Any) -> "Instances":
         """Return the instances with ``to(...)`` called on every field that has it."""
-        return self._with_fields(
-            lambda value: value.to(*args, **kwargs) if hasattr(value, "to") else value
-        )
+        return self._with_fields(lambda value: _move(value, *args, **kwargs))
 
     def __getitem__(self, item: int | slice | Tensor) -> "Instances":
         """Return the chosen objects; an integer gives one object.
@@ -111,6 +111,8 @@ class Instances:
                 raise IndexError(f"Object {item} was asked for, but there are {count} instances.")
             item %= count
             item = slice(item, item + 1)
+        if isinstance(item, Tensor) and _is_mask_on_device(item, self):
+            item = item.nonzero()[:, 0]  # once, and not for each field
         return self._with_fields(lambda value: _choose(value, item))
 
     def _with_fields(self, change: Callable[[Any], Any]) -> "Instances":
@@ -160,6 +162,19 @@ class Instances:
 def _length(value: Any) -> int:
     # In a trace this may be a tensor; the function `len` would make it a constant.
     return value.__len__()
+
+
+def _move(value: Any, *args: Any, **kwargs: Any) -> Any:
+    if isinstance(value, Tensor):
+        return moved(value, *args, **kwargs)
+    return value.to(*args, **kwargs) if hasattr(value, "to") else value
+
+
+def _is_mask_on_device(item: Tensor, instances: Instances) -> bool:
+    """Tell whether this says of each object whether it is chosen, where that is waited for."""
+    if item.device.type == "cpu" or torch.jit.is_tracing():
+        return False
+    return item.dtype == torch.bool and item.shape == (len(instances),)
 
 
 def _choose(value: Any, item: slice | Tensor) -> Any:

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops.keypoints import decode_heatmaps, keypoint_targets
+from d2seg.core.structures.script_types import moved
 
 
 class Keypoints:
@@ -35,7 +36,7 @@ class Keypoints:
 
     def to(self, *args: Any, **kwargs: Any) -> "Keypoints":
         """Return the keypoints after ``tensor.to(...)``."""
-        return Keypoints(self.tensor.to(*args, **kwargs))
+        return Keypoints(moved(self.tensor, *args, **kwargs))
 
     @property
     def device(self) -> torch.device:

@@ -9,12 +9,14 @@ from torch import Tensor
 
 from d2seg.core.ops.masks import paste_masks, paste_masks_whole_pixels, paste_traced_masks
 from d2seg.core.ops.roi_align import roi_align
+from d2seg.core.ops.waiting import rows_of_groups
 from d2seg.core.structures.boxes import Boxes
 from d2seg.core.structures.polygons import (
     polygon_area,
     polygons_to_bitmask,
     rasterize_polygons_within_box,
 )
+from d2seg.core.structures.script_types import moved, to_device
 
 __all__ = [
     "BitMasks",
@@ -69,7 +71,7 @@ class BitMasks:
 
     def to(self, *args: Any, **kwargs: Any) -> "BitMasks":
         """Return the masks after ``tensor.to(...)``."""
-        return BitMasks(self.tensor.to(*args, **kwargs))
+        return BitMasks(moved(self.tensor, *args, **kwargs))
 
     @property
     def device(self) -> torch.device:
@@ -104,22 +106,33 @@ class BitMasks:
             ValueError: Not as many boxes as masks.
         """
         _require_one_box_each(boxes, len(self))
-        everyone = torch.arange(len(self), device=self.device)
-        chosen = everyone if self._rows is None else self._rows
-        # Each bitmap once, however many boxes see it.
-        used, index = torch.unique(chosen, return_inverse=True)
+        used, index = self._bitmaps_in_use()
         index = index.to(boxes.device)
         rois = torch.cat([index.to(boxes.dtype)[:, None], boxes], dim=1)
         at_once = max(1, _PIXELS_AT_ONCE // max(1, self.image_size[0] * self.image_size[1]))
         crops = boxes.new_zeros([len(boxes), mask_size, mask_size], dtype=torch.bool)
-        for start in range(0, len(used), at_once):
-            pixels = self._bitmaps[used[start : start + at_once]]
+        parts = -(-len(used) // at_once)
+        everyone = torch.arange(len(boxes), device=boxes.device)
+        members = [everyone] if parts == 1 else rows_of_groups(index // at_once, parts)
+        for part, rows in enumerate(members):
+            pixels = self._bitmaps[used[part * at_once : (part + 1) * at_once]]
             pixels = pixels.to(device=boxes.device, dtype=torch.float32)[:, None]
-            rows = torch.nonzero((index >= start) & (index < start + at_once))[:, 0]
-            of_rows = rois[rows] - rois.new_tensor([start, 0, 0, 0, 0])
+            of_rows = rois[rows]
+            of_rows[:, 0] -= part * at_once
             soft = roi_align(pixels, of_rows, (mask_size, mask_size), 1.0, 0, True)
             crops[rows] = soft[:, 0] >= 0.5
         return crops
+
+    def _bitmaps_in_use(self) -> tuple[Tensor, Tensor]:
+        """Return the bitmaps to read, (U,) int64, and for each mask which of them it is, (N,)."""
+        everyone = torch.arange(len(self._bitmaps), device=self.device)
+        if self._rows is None:
+            return everyone, everyone
+        if self.device.type != "cpu":
+            # A few bitmaps in vain are sooner read than counted.
+            return everyone, self._rows
+        # Each bitmap once, however many boxes see it.
+        return torch.unique(self._rows, return_inverse=True)
 
     @staticmethod
     def from_polygon_masks(
@@ -269,7 +282,7 @@ class ROIMasks:
 
     def to(self, device: torch.device | str) -> "ROIMasks":
         """Return the masks on this device."""
-        return ROIMasks(self.tensor.to(device))
+        return ROIMasks(to_device(self.tensor, device))
 
     @property
     def device(self) -> torch.device:

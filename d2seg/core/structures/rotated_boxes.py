@@ -7,7 +7,7 @@ from torch import Tensor
 
 from d2seg.core.ops import rotated as rotated_ops
 from d2seg.core.structures.boxes import Boxes
-from d2seg.core.structures.script_types import DeviceLike, Index, TensorLike, float_rows
+from d2seg.core.structures.script_types import DeviceLike, Index, TensorLike, float_rows, to_device
 
 
 class RotatedBoxes(Boxes):
@@ -36,7 +36,7 @@ class RotatedBoxes(Boxes):
 
     def to(self, device: DeviceLike) -> "RotatedBoxes":
         """Return the boxes on this device."""
-        return RotatedBoxes(self.tensor.to(device=device))
+        return RotatedBoxes(to_device(self.tensor, device))
 
     def area(self) -> Tensor:
         """Return the areas in square pixels, (N,) float."""

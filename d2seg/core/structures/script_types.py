@@ -21,6 +21,21 @@ else:
     TensorLike = Tensor
 
 
+def to_device(tensor: Tensor, device: DeviceLike) -> Tensor:
+    """Return a tensor on a device; a copy from the host to a GPU is queued, and not waited for."""
+    if not torch.jit.is_scripting():  # noqa: SIM102  (TorchScript drops it only when alone)
+        if tensor.device.type == "cpu" and torch.device(device).type == "cuda":
+            return tensor.to(device=device, non_blocking=True)
+    return tensor.to(device=device)
+
+
+def moved(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    """Return ``tensor.to(...)``, with `to_device` where nothing but a device is given."""
+    if len(args) == 1 and not kwargs and isinstance(args[0], str | torch.device):
+        return to_device(tensor, args[0])
+    return tensor.to(*args, **kwargs)
+
+
 def float_rows(values: TensorLike, width: int, name: str) -> Tensor:
     """Return boxes as a float32 tensor (N, width).
 

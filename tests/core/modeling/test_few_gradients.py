@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from d2seg.core.modeling.proposal_generator import few_gradients
+from d2seg.core.modeling.proposal_generator import few_gradients, rpn_head
 from d2seg.core.modeling.proposal_generator.few_gradients import conv2d_with_few_gradients
 from d2seg.core.modeling.proposal_generator.rpn_head import StandardRPNHead
 
@@ -65,6 +65,16 @@ def test_a_head_in_training_has_the_gradients_of_its_layers(conv_dims: tuple[int
         results.append([*logits, *deltas, *(one.grad for one in inputs), *own])
     for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-5)
+
+
+def test_elsewhere_than_on_a_cpu_the_layers_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A GPU would be waited for to find the cells."""
+    monkeypatch.setattr(rpn_head, "conv2d_with_few_gradients", None)
+    head = StandardRPNHead(in_channels=4, num_anchors=3)
+    logits, _ = head.to("meta")([torch.randn(2, 4, 11, 14, device="meta")])
+    assert logits[0].shape == (2, 3, 11, 14) and logits[0].requires_grad
+    with pytest.raises(TypeError):
+        StandardRPNHead(in_channels=4, num_anchors=3)([torch.randn(2, 4, 11, 14)])
 
 
 def test_half_precision() -> None:

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from d2seg.core.structures import Boxes, Instances
+from d2seg.core.structures import BitMasks, Boxes, Instances, Keypoints
+from d2seg.core.structures import instances as instances_module
 
 
 def three() -> Instances:
@@ -71,6 +72,27 @@ def test_indexing_chooses_in_every_field(item: object, expected: list[str]) -> N
     assert len(chosen.scores) == len(expected)
 
 
+def test_a_mask_on_a_device_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = torch.tensor([True, False, True])
+    expected = three()[mask]
+    monkeypatch.setattr(instances_module, "_is_mask_on_device", lambda item, _: item is mask)
+    chosen = three()[mask]
+    assert chosen.names == expected.names
+    assert torch.equal(chosen.scores, expected.scores)
+    assert torch.equal(chosen.pred_boxes.tensor, expected.pred_boxes.tensor)
+
+
+def test_which_masks_are_read_once() -> None:
+    def is_one(item: torch.Tensor) -> bool:
+        return instances_module._is_mask_on_device(item, three())
+
+    assert is_one(torch.ones(3, dtype=torch.bool, device="meta"))
+    assert not is_one(torch.ones(3, dtype=torch.bool))
+    # Indexing says itself what is wrong with a mask of another length.
+    assert not is_one(torch.ones(4, dtype=torch.bool, device="meta"))
+    assert not is_one(torch.ones(3, dtype=torch.int64, device="meta"))
+
+
 @pytest.mark.parametrize("index", [3, -4])
 def test_an_index_beyond_the_end(index: int) -> None:
     with pytest.raises(IndexError, match=f"{index} was asked for, but there are 3"):
@@ -115,6 +137,17 @@ def test_to_leaves_lists_alone() -> None:
     moved = three().to(torch.device("cpu"))
     assert moved.names == ["a", "b", "c"]
     assert isinstance(moved.pred_boxes, Boxes)
+
+
+@pytest.mark.parametrize("device", ["meta", torch.device("meta")])
+def test_to_moves_tensors_and_structures(device: Any) -> None:
+    masks, points = BitMasks(torch.ones(1, 4, 5)), Keypoints(torch.ones(1, 2, 3))
+    fields = {"scores": torch.ones(1), "boxes": Boxes(torch.ones(1, 4))}
+    moved = Instances((4, 5), masks=masks, points=points, **fields).to(device)
+    for value in (moved.scores, moved.boxes, moved.masks, moved.points):
+        assert value.device.type == "meta"
+    doubled = Instances((4, 5), scores=torch.ones(1)).to("cpu", torch.float64)
+    assert doubled.scores.dtype == torch.float64
 
 
 def test_copies_and_pickles() -> None:

@@ -174,6 +174,9 @@ def test_shared_bitmaps_are_those_that_were_chosen(monkeypatch: pytest.MonkeyPat
         assert torch.equal(again.tensor, masks.tensor[[4, 0]])
         assert torch.equal(shared.tensor, masks.tensor[rows])
         assert torch.equal(shared.crop_and_resize(boxes, 7), expected)  # with a tensor of its own
+        shared = masks.sharing(rows)  # as on a GPU: all bitmaps are read
+        monkeypatch.setattr(shared, "_bitmaps_in_use", lambda: (torch.arange(5), rows))
+        assert torch.equal(shared.crop_and_resize(boxes, 7), expected)
     none = masks.sharing(rows[:0])
     assert len(none) == 0
     assert none.crop_and_resize(boxes[:0], 7).shape == (0, 7, 7)

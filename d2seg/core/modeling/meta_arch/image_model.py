@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from d2seg.core.modeling.backbone import Backbone
 from d2seg.core.modeling.inference_options import InferenceOptions
 from d2seg.core.structures import ImageList, Instances
+from d2seg.core.structures.script_types import to_device
 
 
 class ImageModel(nn.Module):
@@ -96,7 +97,7 @@ class ImageModel(nn.Module):
     def preprocess_image(self, batched_inputs: list[dict[str, Any]]) -> ImageList:
         """Normalise the images and pad them to one batch."""
         images = [
-            (_checked_image(one, len(self.pixel_mean)).to(self.device) - self.pixel_mean)
+            (to_device(_checked_image(one, len(self.pixel_mean)), self.device) - self.pixel_mean)
             / self.pixel_std
             for one in batched_inputs
         ]
@@ -121,7 +122,11 @@ class ImageModel(nn.Module):
             raise ValueError(
                 f"Training needs '{key}' in every input; call model.eval() for inference."
             )
-        return [one[key].to(self.device) for one in batched_inputs]
+        found = [one[key] for one in batched_inputs]
+        return [
+            to_device(one, self.device) if isinstance(one, Tensor) else one.to(self.device)
+            for one in found
+        ]
 
     def semantic_target(self, batched_inputs: list[dict[str, Any]], ignore_value: int) -> Tensor:
         """Return the classes of all pixels, (B, H, W) int64, padded as the images are."""

@@ -262,7 +262,7 @@ class RPN(nn.Module):
         labels = torch.stack(gt_labels)  # [B,A]
         logits = torch.cat(pred_objectness_logits, dim=1)  # [B,A]
         positive = labels == 1
-        sampled = labels >= 0
+        sampled = (labels >= 0).nonzero(as_tuple=True)
 
         objectness = F.binary_cross_entropy_with_logits(
             logits[sampled], labels[sampled].to(logits.dtype), reduction="sum"
@@ -292,9 +292,7 @@ class RPN(nn.Module):
             labels, self.batch_size_per_image, self.positive_fraction, 0
         )
         sampled = torch.full_like(labels, -1)
-        sampled[positive] = 1
-        sampled[negative] = 0
-        return sampled
+        return sampled.index_fill_(0, positive, 1).index_fill_(0, negative, 0)
 
     @staticmethod
     def _require_finite(logits: list[Tensor], deltas: list[Tensor]) -> None:

@@ -109,9 +109,13 @@ class StandardRPNHead(nn.Module):
         return [self.conv] if isinstance(self.conv, Conv2d) else list(self.conv.children())
 
     def _convolve(self, x: Tensor) -> Tensor:
-        """Run ``self.conv``; in training, where nearly all gradients are zeros, skip those."""
+        """Run ``self.conv``; in training, where nearly all gradients are zeros, skip those.
+
+        A GPU computes them sooner than the host could find out which they are.
+        """
         is_trained = self.training and torch.is_grad_enabled() and not is_watched(self.conv)
-        if not is_trained or not all(map(_is_plain, self._convs())):
+        skips = is_trained and x.device.type == "cpu"
+        if not skips or not all(map(_is_plain, self._convs())):
             return self.conv(x)
         for conv in self._convs():
             x = F.relu_(conv2d_with_few_gradients(x, conv.weight, conv.bias))
