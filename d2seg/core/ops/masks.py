@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from d2seg.core.ops.crossings import paste_by_crossings
+
 
 def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
     """Turn mask logits into the probabilities of each region's own class.
@@ -35,7 +37,8 @@ def paste_masks(
         boxes: (N, 4) float, XYXY absolute pixels; parts outside the image are cut off.
         size_hw: Height and width of the image.
         threshold: Pixels at or above it belong to the object; below zero keeps soft masks.
-        pixels_at_once: How many pixels of a mask are computed before they are stored.
+        pixels_at_once: How many pixels of a mask are computed before they are stored, where their
+            probabilities are.
 
     Returns:
         (N, height, width) bool, or uint8 in [0, 255] for a threshold below zero.
@@ -45,13 +48,10 @@ def paste_masks(
     if threshold > 0 and masks.device.type != "cpu":
         return _paste_whole(masks, boxes, height, width, threshold)
     pasted = _zeros([masks.shape[0], height, width], dtype, masks.device)
-    # Outside its box a mask fades to zero and never reaches 0.5: one pixel around is enough.
-    corners = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)
-    reach = torch.tensor([-1, -1, 1, 1], device=boxes.device)
-    limits = torch.tensor([width, height, width, height], device=boxes.device)
-    reached = (corners.to(torch.int64) + reach).clamp(min=0).minimum(limits)
-    windows: list[list[int]] = reached.tolist()
-    ends: list[list[float]] = boxes[:, 1::2].to(torch.float64).tolist()
+    windows = _reached_pixels(boxes, height, width)
+    if threshold > 0 and not torch.jit.is_scripting():  # which has no NumPy
+        paste_by_crossings(masks, boxes, windows, pasted, threshold)
+        return pasted
     for i, window in enumerate(windows):
         x0, y0, x1, y1 = window[0], window[1], window[2], window[3]
         if x1 <= x0 or y1 <= y0:
@@ -59,42 +59,30 @@ def paste_masks(
         rows = axis_weights(boxes[i : i + 1, 1::2], y0, y1, masks.shape[1])[0]
         columns = axis_weights(boxes[i : i + 1, 0::2], x0, x1, masks.shape[2])[0]
         by_column = torch.mm(masks[i], columns.t())  # (h, x1 - x0)
-        # A band of rows at a time, which stays in the cache until it is compared. Not a small one:
-        # threads meet after each, and wait long where another program holds up one of them.
         height_at_once = max(1, pixels_at_once // (x1 - x0))
         for top in range(y0, y1, height_at_once):
             bottom = min(top + height_at_once, y1)
-            first, last = _rows_read(ends[i], top, bottom, masks.shape[1])
-            soft = torch.mm(rows[top - y0 : bottom - y0, first:last], by_column[first:last])
+            soft = torch.mm(rows[top - y0 : bottom - y0], by_column)
             band = pasted[i, top:bottom, x0:x1]
             if threshold < 0:
                 band.copy_(soft.mul_(255))  # rounds down
-            elif torch.jit.is_scripting():
-                band.copy_(soft >= threshold)  # with operators that phones have
             else:
-                torch.ge(soft, threshold, out=band)
+                band.copy_(soft >= threshold)
     return pasted
 
 
-def _rows_read(ends: list[float], top: int, bottom: int, size: int) -> tuple[int, int]:
-    """Return the first row of a mask, and one past the last, that some rows of pixels depend on.
+def _reached_pixels(boxes: Tensor, height: int, width: int) -> list[list[int]]:
+    """Return of each box which pixels of the image its mask can reach: X0, y0, x1, y1.
 
-    One more on either side is harmless: its weights are zero.
-
-    Args:
-        ends: Where the box of the mask begins and ends, in pixels.
-        top: The first row of pixels.
-        bottom: One past the last.
-        size: Rows of the mask.
+    Outside its box a mask fades to zero and never reaches 0.5: one pixel around is enough.
     """
-    length = ends[1] - ends[0]
-    if not 1 <= length < 1e9:  # where positions are rounded much, or no numbers
-        return 0, size
-    rows_per_pixel = size / length
-    place = (top + 0.5 - ends[0]) * rows_per_pixel - 0.5
-    first = min(max(int(place) - 1, 0), size - 1)
-    last = int(place + (bottom - 1 - top) * rows_per_pixel) + 3
-    return first, min(max(last, first + 1), size)
+    corners = torch.cat([boxes[:, :2].floor(), boxes[:, 2:].ceil()], dim=1)
+    reach = torch.tensor([-1, -1, 1, 1], device=boxes.device)
+    limits = torch.tensor([width, height, width, height], device=boxes.device)
+    windows: list[list[int]] = (
+        (corners.to(torch.int64) + reach).clamp(min=0).minimum(limits).tolist()
+    )
+    return windows
 
 
 def _paste_whole(
