@@ -18,6 +18,12 @@ STYLE = (
 
 LEFT, RIGHT, TOP, BOTTOM = 50, 14, 12, 44
 
+LONGEST_NAME = 40
+"""Letters of the name of a lying bar."""
+
+_LETTER = 6.2
+"""Width of a letter of `STYLE`, of most texts not less than they take."""
+
 
 class Line(NamedTuple):
     """A curve: its name, its points in units of the axes, a CSS colour, and how wide it is."""
@@ -97,14 +103,16 @@ def named_bars(
 
     Args:
         title: Of the horizontal axis, with its unit.
-        rows: Name and length of each bar; lengths are more than 0.
+        rows: Name and length of each bar; lengths are more than 0. Of a name longer than
+            `LONGEST_NAME` the end is written, such as that of a path.
         middles: Lower and upper quartile of each.
         color: Of the bars, in CSS.
     """
     steps = round_steps(
         max(max(length, upper) for (_, length), (_, upper) in zip(rows, middles, strict=True))
     )
-    left, pitch = LEFT + 80, (HEIGHT - TOP - BOTTOM) / len(rows)
+    longest = max(len(_shortened(name)) for name, _ in rows)
+    left, pitch = 14 + _LETTER * longest, (HEIGHT - TOP - BOTTOM) / len(rows)
     scale = (WIDTH - left - 2 * RIGHT) / steps[-1]  # half of the last number stands further out
     drawn = Markup("")
     for value in steps:
@@ -113,7 +121,7 @@ def named_bars(
         drawn += _text(x, HEIGHT - BOTTOM + 18, f"{value:g}", "middle")
     for index, ((name, length), (lower, upper)) in enumerate(zip(rows, middles, strict=True)):
         y = TOP + pitch * (index + 0.5)
-        drawn += _text(left - 7, y + 4, name, "end")
+        drawn += _text(left - 7, y + 4, _shortened(name), "end")
         drawn += Markup(
             '<rect x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" style="fill: {}">'
             "<title>{}: {:.4g} [{:.4g}, {:.4g}]</title></rect>"
@@ -206,6 +214,10 @@ def _y_axis(axes: Axes) -> Markup:
         '<text class="title" text-anchor="middle" transform="translate(13 {:.1f}) rotate(-90)">'
         "{}</text>"
     ).format(middle, axes.y_title)
+
+
+def _shortened(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :]
 
 
 def _text(x: float, y: float, text: str, anchor: str, kind: str = "tick") -> Markup:

@@ -3,7 +3,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from d2seg.report.evaluation.svg import Axes, Bars, Line, bar_chart, line_chart, round_steps
+from d2seg.report.evaluation.svg import (
+    LONGEST_NAME,
+    Axes,
+    Bars,
+    Line,
+    bar_chart,
+    line_chart,
+    named_bars,
+    round_steps,
+)
 
 AXES = Axes("Recall", "Precision")
 
@@ -65,3 +74,21 @@ def test_names_are_escaped() -> None:
 def test_round_steps(highest: float, steps: list[float]) -> None:
     assert round_steps(highest) == pytest.approx(steps)
     assert all(re.fullmatch(r"\d+(\.\d{1,2})?", f"{step:g}") for step in round_steps(highest))
+
+
+def test_the_margin_of_lying_bars_holds_the_longest_name() -> None:
+    def bars_of(name: str) -> tuple[str, float, float]:
+        svg = named_bars("ms", [("core", 2.0), (name, 1.0)], [(2, 2), (1, 1)], "red")
+        *_, written = [one for one in elements(svg, "text") if one.get("text-anchor") == "end"]
+        bar = elements(svg, "rect")[-1]
+        assert (bar.findtext("title") or "").startswith(f"{name}: ")
+        return written.text or "", float(written.get("x", 0)), float(bar.get("x", 0))
+
+    name = "mobile_optimized_int8.onnx"
+    written, end, left = bars_of(name)
+    assert written == name
+    assert len(name) * 6 < end < left
+    assert bars_of("core")[2] < left
+    written, end, _ = bars_of("a/very/long/folder/of/somebody/with/" + name)
+    assert written == "…" + ("a/very/long/folder/of/somebody/with/" + name)[1 - LONGEST_NAME :]
+    assert LONGEST_NAME * 6 < end < 440 * 0.75
