@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -33,6 +34,25 @@ def test_other_pixels_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     with pytest.raises(RuntimeError, match="pixels differ from those that come out one by one"):
         benchmark_paste(2, (60, 80), (0.3, 0.9), ONCE)
+
+
+def test_few_pixels_may_differ_and_they_are_counted_against_the_masks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    right = paste.paste_masks
+    wrong = 1
+
+    def paste_wrongly(*arguments: Any) -> torch.Tensor:
+        pasted = right(*arguments)
+        pasted.view(-1)[:wrong] ^= True
+        return pasted
+
+    monkeypatch.setattr(paste, "paste_masks", paste_wrongly)
+    monkeypatch.setattr(paste, "_ROUNDED", 1e-3)
+    # 2 masks of about 3 x 4 pixels in 57,600 pixels: one wrong pixel is much.
+    with pytest.raises(RuntimeError, match="1 pixels differ"):
+        benchmark_paste(2, (120, 240), (0.02, 0.03), ONCE)
+    assert benchmark_paste(2, (120, 240), (0.3, 0.9), ONCE).differing["core"] == 1
 
 
 @pytest.mark.parametrize(
