@@ -13,7 +13,7 @@ from d2seg.benchmark.report import (
     print_stages,
     save_report,
 )
-from d2seg.benchmark.rounds import Contestant, Rounds, time_rounds
+from d2seg.benchmark.rounds import Contestant, Rounds, check_rounds, time_rounds
 from d2seg.benchmark.work import describe_work, load_model, prepare_batches
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Rounds",
     "Spread",
     "benchmark_features",
+    "check_rounds",
     "compare",
     "comparisons_as_json",
     "describe_work",

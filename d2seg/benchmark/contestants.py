@@ -1,6 +1,7 @@
 """Who can predict: each opened from files alone, so that it also can in a process of its own."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +24,16 @@ _OPTIONS = (("unfused", "FUSE", "False"), ("bfloat16", "PRECISION", "bfloat16"))
 """Name, key and value of what core is also measured with."""
 
 TORCHVISION, DETECTRON2 = "torchvision", "detectron2"
+
+NOT_INSTALLED = "it is not installed"
+_DETECTRON2_PARTS = ("detectron2.config", "detectron2.engine")
+_STEPS = "d2seg.benchmark.train"
+_RUNTIMES = {
+    ".onnx": ("d2seg.predict.graph_backend", "d2seg.export.onnx.file", "onnxruntime"),
+    ".xml": ("d2seg.predict.graph_backend", "d2seg.export.openvino.file", "openvino"),
+    ".pte": ("d2seg.export.executorch", "executorch.runtime"),
+}
+"""What runs files of a suffix; the others are run by torch."""
 
 
 class Entry(NamedTuple):
@@ -68,11 +79,32 @@ def list_entries(
         entries.insert(0, Entry(TORCHVISION, TORCHVISION, config))
     if FRAMEWORK == DETECTRON2:
         left_out.append(("core", "detectron2 serves; set D2SEG_FRAMEWORK=core to compare both"))
-    elif compat.find_real_detectron2() is None:
-        left_out.append((DETECTRON2, "it is not installed"))
+    elif not has_detectron2():
+        left_out.append((DETECTRON2, NOT_INSTALLED))
     else:
         entries.append(Entry(DETECTRON2, DETECTRON2, config))
     return entries + [Entry(_name(path, files), "file", str(path)) for path in files], left_out
+
+
+def has_detectron2() -> bool:
+    """Tell whether the real one is installed."""
+    return compat.find_real_detectron2() is not None
+
+
+def import_runtime(entry: Entry) -> None:
+    """Import what a contestant needs, so that opening it takes no time for that.
+
+    What is missing is left to :func:`open_entry` to tell.
+    """
+    if entry.kind == DETECTRON2:
+        names: tuple[str, ...] = _DETECTRON2_PARTS
+    elif entry.kind == "file":
+        names = _RUNTIMES.get(Path(entry.config_file).suffix.lower(), ())
+    else:
+        names = (_STEPS,) if entry.kind.startswith("train") else ()
+    for name in names:
+        with suppress(ImportError):
+            import_module(name)
 
 
 def open_entry(entry: Entry) -> PredictOne:
@@ -90,7 +122,7 @@ def _open_framework(entry: Entry) -> PredictOne:
 
 def _open_detectron2(entry: Entry) -> PredictOne:
     """Take the real one, beside the embedded framework."""
-    config, engine = import_module("detectron2.config"), import_module("detectron2.engine")
+    config, engine = map(import_module, _DETECTRON2_PARTS)
     cfg = config.get_cfg()
     cfg.set_new_allowed(True)  # the plugin's own keys are in the file
     cfg.merge_from_file(entry.config_file)
@@ -132,7 +164,7 @@ def _open_file(entry: Entry) -> PredictOne:
 
 
 def _open_step(entry: Entry) -> PredictOne:
-    return import_module("d2seg.benchmark.train").open_step(entry)  # it imports this module
+    return import_module(_STEPS).open_step(entry)  # it imports this module
 
 
 _OPEN: dict[str, Callable[[Entry], PredictOne]] = {

@@ -1,7 +1,8 @@
 """Task ``data``: from image files and annotations to training batches, part by part."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,8 +39,10 @@ PILLOW, COCO, BOTH = "Pillow", "pycocotools", "Pillow and pycocotools"
 TORCHVISION_READS = (".jpg", ".jpeg", ".png", ".webp")
 WORKERS = (0, 1, 2)
 LOADED_IMAGES = 128
-"""Which the whole loader loads in a round. Its workers are started before and loaded a few already,
-as in a training."""
+"""Which the whole loader loads in a round. Its workers are started before it, as in a training."""
+
+PREFETCHED = 2
+"""Batches that each worker of torch's loader has ready when they are not fetched."""
 
 Work = Callable[[dict[str, Any]], Any]
 """From what belongs to one image to a result."""
@@ -140,14 +143,26 @@ def _loader(
 ) -> Contestant:
     held: Any = DatasetFromList(records, copy=False)
     mapper = build_train_mapper(cfg, held)
-    batches = iter(TrainLoader(held, mapper, batch_size, seed=0, num_workers=workers))
-    next(batches)
+    loader = TrainLoader(held, mapper, batch_size, seed=0, num_workers=workers)
+    batches: Any = None
+
+    @contextmanager
+    def working() -> Iterator[None]:
+        """Start the workers, and take what they had ready; nothing works while others are timed."""
+        nonlocal batches
+        batches = iter(loader)
+        try:
+            for _ in range(1 + PREFETCHED * workers):
+                next(batches)
+            yield
+        finally:
+            batches.close()
 
     def run() -> None:
         for _ in itertools.islice(batches, num_batches):
             pass
 
-    return Contestant(f"{workers} worker{'s' * (workers != 1)}", run)
+    return Contestant(f"{workers} worker{'s' * (workers != 1)}", run, working)
 
 
 def _item(record: dict[str, Any], cfg: CfgNode) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """Task ``growth``: how the time of an image grows with what it holds and how it is run."""
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,10 +10,10 @@ from PIL import Image
 
 from d2seg.benchmark.comparison import Spread, spread_of
 from d2seg.benchmark.random_weights import ask_for_objects
-from d2seg.benchmark.rounds import Contestant, Rounds, time_rounds
+from d2seg.benchmark.rounds import Contestant, Rounds, check_rounds, time_rounds
 from d2seg.benchmark.subject import Subject
+from d2seg.benchmark.work import prepare_bgr_image
 from d2seg.framework import DefaultPredictor
-from d2seg.images import prepare_image
 
 SIDES = (0.5, 0.75, 1.0, 1.25)
 """Of the image, relative to the one that is given."""
@@ -20,6 +21,16 @@ SIDES = (0.5, 0.75, 1.0, 1.25)
 OBJECTS = (10, 100, 1000)
 PROPOSALS = (100, 300, 1000)
 BATCHES = (1, 2, 4)
+
+JUDGED = ("megapixels", "proposals", "objects")
+"""Of what grows, that whose time must not grow faster. Threads take time away, and the points of a
+batch are of one image each."""
+
+_STEEPER = 1.25
+"""How many times the first cost of a unit another may be: caches and memory are not linear."""
+
+_NOISE = 0.02
+"""Share of a time that is taken to be noise at least."""
 
 
 class Point(NamedTuple):
@@ -30,28 +41,48 @@ class Point(NamedTuple):
             ``threads``.
         amount: How much of it there is.
         seconds: For one image, over the rounds.
+        round_seconds: The same of each round, in their order.
     """
 
     what: str
     amount: float
     seconds: Spread
+    round_seconds: Sequence[float] = ()
 
 
 def at_most_linear(points: Sequence[Point]) -> dict[str, bool]:
-    """Tell of each thing that grows whether the time grows no faster than in proportion to it.
+    """Tell of each of `JUDGED` whether the time grows no faster than along a straight line.
 
-    Of every measurement, time over amount is held against that of the first of its kind. Threads,
-    which take time away, are left out; so is a batch, whose points are of one image each.
+    What is judged is how much each further unit of the amount costs: between two neighbouring
+    points it must not be more than between the first two, by more than `_STEEPER` and what the
+    spread of the times explains. The cost that every image has cancels out.
+
+    Where the second point is no slower than the first, there is no such cost to hold others
+    against; then time over amount must not rise from one point to the next.
+
+    Args:
+        points: Of rising amounts for each thing. A thing with a single one is not judged.
     """
-    first: dict[str, Point] = {}
-    found: dict[str, bool] = {}
-    for point in points:
-        if point.what not in ("megapixels", "proposals", "objects"):
-            continue
-        start = first.setdefault(point.what, point)
-        proportional = start.seconds.median * point.amount / start.amount
-        found[point.what] = found.get(point.what, True) and point.seconds.median <= proportional
-    return found
+    kinds = {what: [one for one in points if one.what == what] for what in JUDGED}
+    return {what: _is_at_most_linear(kind) for what, kind in kinds.items() if len(kind) > 1}
+
+
+def _is_at_most_linear(points: Sequence[Point]) -> bool:
+    segments = list(pairwise(points))
+    start, second = segments[0]
+    if second.seconds.median <= start.seconds.median:
+        return all(_low(b) / b.amount <= _high(a) / a.amount for a, b in segments)
+    most = _STEEPER * (_high(second) - _low(start)) / (second.amount - start.amount)
+    return all((_low(b) - _high(a)) / (b.amount - a.amount) <= most for a, b in segments[1:])
+
+
+def _low(point: Point) -> float:
+    """Return the lower quartile of the seconds, or further down: few rounds may happen to agree."""
+    return min(point.seconds.lower, (1 - _NOISE) * point.seconds.median)
+
+
+def _high(point: Point) -> float:
+    return max(point.seconds.upper, (1 + _NOISE) * point.seconds.median)
 
 
 class _Setting(NamedTuple):
@@ -85,8 +116,9 @@ def benchmark_growth(
         after_round: Is told how many rounds are done.
 
     Raises:
-        ValueError: The image does not yield so many objects.
+        ValueError: The image does not yield so many objects, or ``rounds`` asks for no round.
     """
+    check_rounds(rounds)
     model: Any = DefaultPredictor(subject.cfg).model
     settings = _settings(subject, model, OBJECTS if objects is None else objects, sides)
     threads = torch.get_num_threads()
@@ -98,9 +130,13 @@ def benchmark_growth(
     finally:
         torch.set_num_threads(threads)
     return [
-        Point(one.what, one.amount, spread_of(np.asarray(seconds) / len(one.inputs)))
+        _point(one, np.asarray(seconds) / len(one.inputs))
         for one, seconds in zip(settings, times.values(), strict=True)
     ]
+
+
+def _point(setting: _Setting, seconds: np.ndarray) -> Point:
+    return Point(setting.what, setting.amount, spread_of(seconds), seconds.tolist())
 
 
 def _settings(
@@ -147,8 +183,7 @@ def _input(subject: Subject, image: np.ndarray, side: float) -> dict[str, Any]:
     cfg = subject.cfg.clone()
     cfg.defrost()
     cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST = min(size_wh), max(size_wh)
-    ordered = resized if cfg.INPUT.FORMAT == "BGR" else resized[:, :, ::-1]
-    return prepare_image(ordered, cfg)
+    return prepare_bgr_image(resized, cfg)
 
 
 def _runner(model: Any, setting: _Setting) -> Callable[[], None]:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from d2seg.benchmark.work import predicting
 from d2seg.framework import CfgNode
 
 Inputs = list[dict[str, Any]]
@@ -55,17 +56,18 @@ def ask_for_objects(cfg: CfgNode, model: Any, inputs: Inputs, number: int) -> No
             "A number of objects can be asked of models with one box predictor (StandardROIHeads), "
             f"but this is another {type(model).__name__}; leave it out."
         )
-    predictions, proposals = _predictions(model, inputs)
-    probs = torch.cat(predictor.predict_probs(predictions, proposals))[:, :-1]
-    scores = probs.flatten().sort(descending=True).values
-    predictor.test_topk_per_image = cfg.TEST.DETECTIONS_PER_IMAGE = number
-    count, fewest = number, 0
-    while fewest < number and count < 2 * len(scores):
-        count *= 2
-        threshold = float(scores[min(count, len(scores)) - 1])
-        predictor.test_score_thresh = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
-        found, _ = predictor.inference(predictions, proposals)
-        fewest = min(map(len, found))
+    with predicting(model):
+        predictions, proposals = _predictions(model, inputs)
+        probs = torch.cat(predictor.predict_probs(predictions, proposals))[:, :-1]
+        scores = probs.flatten().sort(descending=True).values
+        predictor.test_topk_per_image = cfg.TEST.DETECTIONS_PER_IMAGE = number
+        count, fewest = number, 0
+        while fewest < number and count < 2 * len(scores):
+            count *= 2
+            threshold = float(scores[min(count, len(scores)) - 1])
+            predictor.test_score_thresh = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = threshold
+            found, _ = predictor.inference(predictions, proposals)
+            fewest = min(map(len, found))
     if fewest < number:
         raise ValueError(
             f"One of the images yields {fewest} objects, not {number}; ask for fewer, or raise "

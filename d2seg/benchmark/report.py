@@ -7,22 +7,18 @@ from typing import Any
 
 from d2seg.benchmark.alone import Alone
 from d2seg.benchmark.comparison import Comparison, Spread
-from d2seg.benchmark.growth import Point, at_most_linear
+from d2seg.benchmark.growth import JUDGED, Point, at_most_linear
 from d2seg.benchmark.stages import Stages
 from d2seg.core.runtime.files import replace_when_complete
 
 
-def save_report(
-    path: str | Path, comparisons: Sequence[Comparison], about: Mapping[str, Any]
-) -> None:
+def save_report(path: str | Path, document: Mapping[str, Any]) -> None:
     """Write everything as JSON; the file appears whole or not at all.
 
     Args:
         path: The file.
-        comparisons: One for each contestant, the baseline first.
-        about: What was measured and where, as JSON can hold it.
+        document: What was measured and where, and what came out.
     """
-    document = {**about, **comparisons_as_json(comparisons)}
     with replace_when_complete(path) as temporary:
         temporary.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
@@ -61,7 +57,16 @@ def print_report(comparisons: Sequence[Comparison], title: str = "") -> None:
 
 
 def print_alone(alone: Mapping[str, Alone]) -> None:
-    """Print what contestants cost by themselves, and their working memory beside the first's."""
+    """Print what contestants cost by themselves, and their working memory beside the first's.
+
+    Those whose memory is of a GPU get a table of their own.
+    """
+    for memory_of in dict.fromkeys(one.memory_of for one in alone.values()):
+        same = {name: one for name, one in alone.items() if one.memory_of == memory_of}
+        _print_memory(same, memory_of)
+
+
+def _print_memory(alone: Mapping[str, Alone], memory_of: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -69,11 +74,12 @@ def print_alone(alone: Mapping[str, Alone]) -> None:
     table = Table(show_edge=False, caption=caption)
     baseline = next(iter(alone))
     table.add_column("", overflow="fold")
-    for heading in ("load, s", "loaded, MiB", "working, MiB", f"working / {baseline}"):
+    memory = f"MiB of {memory_of}"
+    for heading in ("load, s", f"loaded, {memory}", f"working, {memory}", f"working / {baseline}"):
         table.add_column(heading, justify="right")
     for name, one in alone.items():
         share = one.working_mib / max(alone[baseline].working_mib, 1.0)
-        table.add_row(name, *map(_round, (*one, share)))
+        table.add_row(name, *map(_round, (one.load_s, one.loaded_mib, one.working_mib, share)))
     Console(markup=False, highlight=False).print(table)
 
 
@@ -96,7 +102,10 @@ def print_stages(found: Stages) -> None:
 
 
 def print_growth(points: Sequence[Point]) -> None:
-    """Print each measurement, and its time and amount relative to the first of its kind."""
+    """Print each measurement, and its time and amount relative to the first of its kind.
+
+    Time over amount is left out where the time is of a part of the amount, or falls with it.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -108,8 +117,8 @@ def print_growth(points: Sequence[Point]) -> None:
         start = first.setdefault(point.what, point)
         milliseconds = Spread(*(1000 * value for value in point.seconds))
         more, longer = point.amount / start.amount, point.seconds.median / start.seconds.median
-        growth = (more, longer, longer / more)
-        row = (f"{point.amount:.4g}", _text(milliseconds), *map(_round, growth))
+        ratio = _round(longer / more) if point.what in JUDGED else ""
+        row = (f"{point.amount:.4g}", _text(milliseconds), _round(more), _round(longer), ratio)
         table.add_row(point.what, *row)
     Console(markup=False, highlight=False).print(table)
     for what, holds in at_most_linear(points).items():
@@ -120,13 +129,14 @@ def print_about(about: Mapping[str, Any]) -> None:
     """Say in a few lines what is measured, and on what.
 
     Args:
-        about: ``weights`` where there is a model, ``work`` (see `describe_work`) and ``machine``
-            (see `machine_facts`).
+        about: ``weights`` where there is a model, ``work`` (see `describe_work`; without a network
+            it has ``image_sizes_hw``) and ``machine`` (see `machine_facts`).
     """
     work = about["work"]
     if about.get("weights") == "":
         print("MODEL.WEIGHTS is empty: random weights, which detect what they like.")
-    sizes = sorted({f"{height}x{width}" for height, width in work["network_sizes_hw"]})
+    sizes_hw = work.get("network_sizes_hw") or work["image_sizes_hw"]
+    sizes = sorted({f"{height}x{width}" for height, width in sizes_hw})
     size = sizes[0] if len(sizes) == 1 else f"{len(sizes)} sizes"
     objects = "" if work["objects"] is None else f", {work['objects']} object(s) in all"
     print(f"{work['images']} image(s) of {size}, batches of {work['batch_size']}{objects}")

@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from d2seg.benchmark.comparison import Spread, spread_of
-from d2seg.benchmark.rounds import Rounds
+from d2seg.benchmark.rounds import Rounds, check_rounds, count_rounds
 from d2seg.benchmark.subject import Subject
+from d2seg.benchmark.work import in_channel_order, predicting
 from d2seg.framework import DefaultPredictor, FlopCountAnalysis, Linear
 
 STAGES = ("preprocess", "backbone", "proposals", "box", "mask", "paste")
@@ -23,8 +24,9 @@ _MODULES = {
 }
 """Where multiply-adds are counted; elsewhere there are hardly any."""
 
-_SIDE = 2048
-"""Rows and columns of the matrices whose product tells the rate of the machine."""
+_SIDE, _PRODUCTS = 2048, 5
+"""Rows and columns of the matrices whose product tells the rate of the machine; and how many
+products, of which the fastest counts: what the machine can reach is no less."""
 
 
 class Stage(NamedTuple):
@@ -36,6 +38,7 @@ class Stage(NamedTuple):
         share: Of the whole time, of the medians.
         gflop: Floating-point operations in units of 1e9, two for each multiply-add.
         rate_share: How much of the rate of a matrix product it reaches; 0 without multiply-adds.
+        round_seconds: The seconds of each round, in their order.
     """
 
     name: str
@@ -43,13 +46,22 @@ class Stage(NamedTuple):
     share: float
     gflop: float
     rate_share: float
+    round_seconds: list[float]
 
 
 class Stages(NamedTuple):
-    """All parts, and the rate of the machine in 1e9 operations a second, measured in turns."""
+    """What the rounds say.
+
+    Attributes:
+        stages: All parts, in the order in which they run.
+        gflops_per_second: The rate of the machine in 1e9 operations a second, measured in turns
+            with the parts and in the same precision.
+        round_rates: The same of each round.
+    """
 
     stages: list[Stage]
     gflops_per_second: Spread
+    round_rates: list[float]
 
 
 def benchmark_stages(
@@ -63,8 +75,9 @@ def benchmark_stages(
         after_round: Is told how many rounds are done.
 
     Raises:
-        ValueError: The model has other parts.
+        ValueError: The model has other parts, or ``rounds`` asks for no round.
     """
+    check_rounds(rounds)
     predictor = DefaultPredictor(subject.cfg)
     model: Any = predictor.model
     if not hasattr(getattr(model, "roi_heads", None), "mask_pooler"):
@@ -77,26 +90,26 @@ def benchmark_stages(
     synchronize = getattr(torch, model.device.type).synchronize
     times: dict[str, list[float]] = {name: [] for name in STAGES}
     rates: list[float] = []
-    for number in range(-rounds.warmup, rounds.number):
+    for number in count_rounds(rounds):
         clock = _Clock(synchronize)
-        with torch.no_grad():
+        with torch.no_grad(), predicting(model):
             _run(predictor, image, clock)
-        rate = _matrix_rate(model.device, synchronize)
-        if number >= 0:
+        with torch.no_grad(), predicting(model):
+            rate = _matrix_rate(model.device, synchronize)
+        if number:
             rates.append(rate)
             for name in STAGES:
                 times[name].append(clock.seconds[name])
-            after_round(number + 1)
+            after_round(number)
     total = sum(float(np.median(times[name])) for name in STAGES)
     rate = float(np.median(rates))
     stages = []
     for name in STAGES:
         seconds = spread_of(times[name])
         gflop = flops.get(name, 0.0)
-        stages.append(
-            Stage(name, seconds, seconds.median / total, gflop, gflop / seconds.median / rate)
-        )
-    return Stages(stages, spread_of(rates))
+        share, rate_share = seconds.median / total, gflop / seconds.median / rate
+        stages.append(Stage(name, seconds, share, gflop, rate_share, times[name]))
+    return Stages(stages, spread_of(rates), rates)
 
 
 class _Clock:
@@ -137,9 +150,10 @@ def _run(predictor: Any, image: np.ndarray, clock: _Clock) -> None:
 def _prepared(predictor: Any, image: np.ndarray) -> dict[str, Any]:
     """Resize an image as `DefaultPredictor` does."""
     height, width = image.shape[:2]
-    ordered = image if predictor.input_format == "BGR" else image[:, :, ::-1]
+    ordered = in_channel_order(image, predictor.input_format)
     resized = predictor.aug.get_transform(ordered).apply_image(np.ascontiguousarray(ordered))
-    tensor = torch.from_numpy(resized.astype("float32").transpose(2, 0, 1))
+    pixels = torch.from_numpy(np.ascontiguousarray(resized)).permute(2, 0, 1)
+    tensor = pixels.to(predictor.model.device).float()
     return {"image": tensor, "height": height, "width": width}
 
 
@@ -154,17 +168,15 @@ def _count(model: nn.Module, predictor: Any, image: np.ndarray) -> dict[str, flo
 
 
 def _matrix_rate(device: torch.device, synchronize: Callable[[], None]) -> float:
-    """Return how many 1e9 operations a second a product of two large matrices reaches.
+    """Return how many 1e9 operations a second a product of two large matrices reaches at best.
 
     It is that of a linear layer, which in core goes through the library of the convolutions.
     """
     left = torch.ones(_SIDE, _SIDE, device=device)
     multiply = Linear(_SIDE, _SIDE, bias=False, device=device)
     nn.init.ones_(multiply.weight)
-    with torch.no_grad():
-        multiply(left)  # finds its memory
-        synchronize()
-        start = time.perf_counter()
+    clock = _Clock(synchronize)
+    for number in range(1 + _PRODUCTS):  # the first finds its memory
         multiply(left)
-        synchronize()
-    return 2e-9 * _SIDE**3 / (time.perf_counter() - start)
+        clock.note(str(number))
+    return 2e-9 * _SIDE**3 / min(list(clock.seconds.values())[1:])

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from d2seg.benchmark.random_weights import ask_for_objects, settle_norms
-from d2seg.benchmark.work import load_model
+from d2seg.benchmark.work import load_model, prepare_bgr_image
 from d2seg.core.runtime.serialize import torch_bytes
 from d2seg.framework import CfgNode
-from d2seg.images import load_image, prepare_image
+from d2seg.images import load_image
 
 CONFIG_NAME, WEIGHTS_NAME, IMAGES_NAME = "config.yaml", "model.pth", "images.npz"
 
@@ -83,7 +83,7 @@ def make_subject(
     own = cfg.clone()
     own.defrost()
     model = load_model(own)
-    inputs = [_as_input(own, image) for image in images]
+    inputs = [prepare_bgr_image(image, own) for image in images]
     if not own.MODEL.WEIGHTS:
         settle_norms(model, inputs[:1])
     if objects is not None:
@@ -101,8 +101,3 @@ def read_images_of(folder: Path) -> list[np.ndarray]:
     """Read back the images that :func:`make_subject` wrote."""
     with np.load(folder / IMAGES_NAME) as stored:
         return [stored[name] for name in stored.files]
-
-
-def _as_input(cfg: CfgNode, image: np.ndarray) -> dict[str, Any]:
-    ordered = image if cfg.INPUT.FORMAT == "BGR" else image[:, :, ::-1]
-    return prepare_image(ordered, cfg)

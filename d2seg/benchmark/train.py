@@ -10,9 +10,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from d2seg.benchmark.contestants import TORCHVISION, Entry, PredictOne
+from d2seg.benchmark.contestants import (
+    DETECTRON2,
+    NOT_INSTALLED,
+    TORCHVISION,
+    Entry,
+    PredictOne,
+    has_detectron2,
+)
 from d2seg.benchmark.subject import Subject
 from d2seg.benchmark.torchvision_model import torchvision_model, why_not_torchvision
+from d2seg.benchmark.work import prepare_bgr_image
 from d2seg.config import load_config
 from d2seg.core.runtime.untrusted.torch_files import load_torch
 from d2seg.framework import (
@@ -25,7 +33,6 @@ from d2seg.framework import (
     build_model,
     build_optimizer,
 )
-from d2seg.images import prepare_image
 
 KIND = "train"
 TRUTH_NAME = "truth.json"
@@ -76,10 +83,20 @@ def list_steps(subject: Subject, objects: int) -> tuple[list[Entry], list[tuple[
     (subject.folder / TRUTH_NAME).write_text(json.dumps(ellipses.tolist()), encoding="utf-8")
 
     config = str(subject.config_file)
-    entries = [Entry(FRAMEWORK, KIND, config), Entry(f"{FRAMEWORK} bfloat16", KIND, config, _HALF)]
+    entries = [Entry(FRAMEWORK, KIND, config), Entry(f"{FRAMEWORK}, bfloat16", KIND, config, _HALF)]
+    left_out = []
     if reason := why_not_torchvision(subject.cfg):
-        return entries, [(TORCHVISION, reason)]
-    return [Entry(TORCHVISION, f"{KIND} {TORCHVISION}", config), *entries], []
+        left_out.append((TORCHVISION, reason))
+    else:
+        entries.insert(0, Entry(TORCHVISION, f"{KIND} {TORCHVISION}", config))
+    if FRAMEWORK == DETECTRON2:
+        left_out.append(("core", "detectron2 serves; set D2SEG_FRAMEWORK=core to time its steps"))
+    elif has_detectron2():
+        reason = "core serves; set D2SEG_FRAMEWORK=detectron2 to time steps of detectron2"
+        left_out.append((DETECTRON2, reason))
+    else:
+        left_out.append((DETECTRON2, NOT_INSTALLED))
+    return entries, left_out
 
 
 def open_step(entry: Entry) -> PredictOne:
@@ -130,7 +147,7 @@ def _own_model(
     model.load_state_dict(_weights(cfg))
 
     def losses(image: np.ndarray) -> Losses:
-        one = prepare_image(image if cfg.INPUT.FORMAT == "BGR" else image[:, :, ::-1], cfg)
+        one = prepare_bgr_image(image, cfg)
         size_hw = (one["image"].shape[1], one["image"].shape[2])
         boxes, classes, masks = truth(size_hw)
         instances = Instances(

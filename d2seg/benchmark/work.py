@@ -1,9 +1,11 @@
 """What the contestants work with: images in memory and one model."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -46,6 +48,28 @@ def prepare_batches(paths: Sequence[Path], cfg: CfgNode, batch_size: int) -> Bat
         raise ValueError(f"The batch size must be at least 1, got {batch_size}.")
     inputs = [prepare_image(load_image(path, cfg.INPUT.FORMAT), cfg) for path in paths]
     return [inputs[i : i + batch_size] for i in range(0, len(inputs), batch_size)]
+
+
+def in_channel_order(image: np.ndarray, input_format: str) -> np.ndarray:
+    """Return an image (H, W, 3) BGR in the order that ``INPUT.FORMAT`` says, BGR or RGB."""
+    return image if input_format == "BGR" else image[:, :, ::-1]
+
+
+def prepare_bgr_image(image: np.ndarray, cfg: CfgNode) -> dict[str, Any]:
+    """Make an image (H, W, 3) uint8 BGR one input of the model of a config."""
+    return prepare_image(in_channel_order(image, cfg.INPUT.FORMAT), cfg)
+
+
+def predicting(model: Any) -> AbstractContextManager[None]:
+    """Return a block in which parts of a model compute as all of it does when it predicts.
+
+    ``MODEL.INFERENCE`` holds for calls of the whole model; detectron2's has nothing like it.
+    """
+    options = getattr(model, "inference_options", None)
+    applied: AbstractContextManager[None] = (
+        nullcontext() if options is None else options.applied(model.device)
+    )
+    return applied
 
 
 def describe_work(model: nn.Module, batches: Batches) -> dict[str, Any]:

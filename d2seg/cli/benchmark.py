@@ -6,10 +6,9 @@ from typing import Any
 
 from d2seg.cli import benchmark_data, benchmark_parts, benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
+from d2seg.cli.benchmark_options import TASKS, refuse_ignored, rounds_of, save
 from d2seg.cli.benchmark_plot import draw_comparisons
 from d2seg.cli.progress import show_round
-
-TASKS = ("features", "predict", "stages", "growth", "paste", "train", "data")
 
 EPILOG = """\
 tasks:
@@ -64,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "of the backbone, backbone, the main stages after it, everything)",
     )
     parser.add_argument(
-        "--batch-size", type=int, default=1, metavar="N", help="images in a batch (default: 1)"
+        "--batch-size",
+        type=int,
+        metavar="N",
+        help="images in a batch, for features and data (default: 1)",
     )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
@@ -94,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print and write; return the exit code."""
     from d2seg.benchmark import limit_threads
 
+    refuse_ignored(args)
     tasks = {
         "features": _benchmark_features,
         "predict": benchmark_predict.run,
@@ -116,9 +119,12 @@ def _benchmark_features(args: argparse.Namespace) -> None:
     from d2seg.report.facts import config_name
 
     config_file = str(args.config_file or DEMO_CONFIG_FILE)
+    rounds = rounds_of(args)
     cfg = load_config(config_file, args.opts)
     paths = find_images(args.input or [DEMO_IMAGES])
-    batches = benchmark.prepare_batches(paths, cfg, args.batch_size)
+    batches = benchmark.prepare_batches(
+        paths, cfg, 1 if args.batch_size is None else args.batch_size
+    )
     model = benchmark.load_model(cfg)
     about: dict[str, Any] = {
         "task": args.task,
@@ -129,11 +135,8 @@ def _benchmark_features(args: argparse.Namespace) -> None:
         "machine": benchmark.machine_facts(cfg.MODEL.DEVICE),
     }
     benchmark.print_about(about)
-    rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
     comparisons = benchmark.benchmark_features(model, batches, args.stages, rounds, show_round)
     benchmark.print_report(comparisons)
     if args.plot:
         draw_comparisons(comparisons, args.plot)
-    if args.json:
-        benchmark.save_report(args.json, comparisons, about)
-        print(f"{args.json}: all of this, and the time of every round")
+    save(args.json, {**about, **benchmark.comparisons_as_json(comparisons)})

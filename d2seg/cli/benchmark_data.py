@@ -1,11 +1,11 @@
 """Task ``data`` of ``d2seg benchmark``."""
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2seg.cli.benchmark_options import rounds_of, save
 from d2seg.cli.benchmark_plot import draw_parts
 from d2seg.cli.progress import show_round
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 PHOTOGRAPH_HW = (480, 640)
 """Size of the default images, as of most photographs of COCO."""
 
+TRAINING_IMAGES = 100
 MADE_UP_OBJECTS = 10
 """In each image; those of COCO have about 7."""
 
@@ -25,7 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--images",
         type=int,
-        default=100,
         metavar="N",
         help="take so many of the training set at most (default: 100)",
     )
@@ -37,27 +37,23 @@ def run(args: argparse.Namespace) -> None:
     from d2seg.assets import BENCHMARK_CONFIG_FILE
     from d2seg.benchmark.data import benchmark_data
     from d2seg.config import load_config
-    from d2seg.core.runtime.files import replace_when_complete
 
-    rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
+    rounds = rounds_of(args)
     cfg = load_config(args.config_file or BENCHMARK_CONFIG_FILE, args.opts)
     with tempfile.TemporaryDirectory() as name:
         records, objects = _find_records(args, cfg, Path(name))
-        about = _describe(args, records, objects)
+        batch_size = 1 if args.batch_size is None else args.batch_size
+        about = _describe(args, records, objects, batch_size)
         benchmark.print_about(about)
         print(f"objects: {objects}", flush=True)
-        found = benchmark_data(records, cfg, rounds, args.batch_size, show_round)
+        found = benchmark_data(records, cfg, rounds, batch_size, show_round)
     for part, comparisons in found.items():
         print()
         benchmark.print_report(comparisons, part)
     if args.plot:
         draw_parts(found, args.plot)
-    if args.json:
-        parts = {part: benchmark.comparisons_as_json(one) for part, one in found.items()}
-        with replace_when_complete(args.json) as temporary:
-            document = json.dumps({**about, "parts": parts}, indent=2)
-            temporary.write_text(document + "\n", encoding="utf-8")
-        print(f"{args.json}: all of this, and the time of every round")
+    parts = {part: benchmark.comparisons_as_json(one) for part, one in found.items()}
+    save(args.json, {**about, "parts": parts})
 
 
 def _find_records(args: argparse.Namespace, cfg: Any, folder: Path) -> "tuple[Records, str]":
@@ -72,7 +68,8 @@ def _find_records(args: argparse.Namespace, cfg: Any, folder: Path) -> "tuple[Re
     from d2seg.images import find_images
 
     if args.config_file and not args.input:
-        return read_training_set(cfg, args.images), ", ".join(cfg.DATASETS.TRAIN)
+        images = TRAINING_IMAGES if args.images is None else args.images
+        return read_training_set(cfg, images), ", ".join(cfg.DATASETS.TRAIN)
     paths = find_images(args.input or [DEMO_IMAGES])
     size_hw = args.size or (None if args.input else PHOTOGRAPH_HW)
     if size_hw is not None:
@@ -81,7 +78,9 @@ def _find_records(args: argparse.Namespace, cfg: Any, folder: Path) -> "tuple[Re
     return make_up_objects(paths, number), f"made up, outlines of {POINTS} points"
 
 
-def _describe(args: argparse.Namespace, records: "Records", objects: str) -> dict[str, Any]:
+def _describe(
+    args: argparse.Namespace, records: "Records", objects: str, batch_size: int
+) -> dict[str, Any]:
     from d2seg import benchmark
 
     return {
@@ -91,8 +90,8 @@ def _describe(args: argparse.Namespace, records: "Records", objects: str) -> dic
         "objects": objects,
         "work": {
             "images": len(records),
-            "batch_size": args.batch_size,
-            "network_sizes_hw": [[one["height"], one["width"]] for one in records],
+            "batch_size": batch_size,
+            "image_sizes_hw": [[one["height"], one["width"]] for one in records],
             "objects": sum(len(one["annotations"]) for one in records),
         },
         "machine": benchmark.machine_facts(),

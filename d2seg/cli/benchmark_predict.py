@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from d2seg.cli.benchmark_options import rounds_of, save
 from d2seg.cli.benchmark_plot import draw_comparisons
 from d2seg.cli.progress import show_round
 
@@ -71,10 +72,11 @@ def _run_in(args: argparse.Namespace, folder: Path) -> None:
     from d2seg.benchmark.predict import benchmark_predict
     from d2seg.benchmark.train import list_steps
 
-    rounds = benchmark.Rounds(args.rounds, args.seconds, args.warmup)
-    subject = make_default_subject(args, folder)
+    rounds = rounds_of(args)
+    subject = make_subject_of(args, folder)
     if args.task == "train":
-        entries, left_out = list_steps(subject, args.objects or OBJECTS_TO_TRAIN_ON)
+        objects = OBJECTS_TO_TRAIN_ON if args.objects is None else args.objects
+        entries, left_out = list_steps(subject, objects)
     else:
         entries, left_out = list_entries(subject.config_file, args.also)
     about = describe(args, subject)
@@ -85,18 +87,18 @@ def _run_in(args: argparse.Namespace, folder: Path) -> None:
     about["work"]["objects"] = found.objects
     benchmark.print_report(found.comparisons)
     print(f"objects: {', '.join(f'{name} {count}' for name, count in found.objects.items())}")
-    if args.plot:
-        draw_comparisons(found.comparisons, args.plot)
-    alone = {} if args.no_memory else _measure_alone(entries, folder)
-    if alone:
-        benchmark.print_alone(alone)
-    if args.json:
+    alone: dict[str, Alone] = {}
+    try:
+        if args.plot:
+            draw_comparisons(found.comparisons, args.plot)
+        if not args.no_memory:
+            _measure_alone(entries, folder, alone)
+    finally:  # whatever happens now, the times are not lost
         about["alone"] = {name: one._asdict() for name, one in alone.items()}
-        benchmark.save_report(args.json, found.comparisons, about)
-        print(f"{args.json}: all of this, and the time of every round")
+        save(args.json, {**about, **benchmark.comparisons_as_json(found.comparisons)})
 
 
-def make_default_subject(args: argparse.Namespace, folder: Path) -> "Subject":
+def make_subject_of(args: argparse.Namespace, folder: Path) -> "Subject":
     """Read the images and write the model that the arguments name, or the default ones."""
     from d2seg.assets import BENCHMARK_CONFIG_FILE, DEMO_IMAGES
     from d2seg.benchmark.subject import make_subject, read_images
@@ -106,7 +108,9 @@ def make_default_subject(args: argparse.Namespace, folder: Path) -> "Subject":
     default = args.config_file is None
     cfg = load_config(args.config_file or BENCHMARK_CONFIG_FILE, args.opts)
     size_hw = args.size or (STANDARD_SIZE_HW if default else None)
-    objects = args.objects or (STANDARD_OBJECTS if default and not cfg.MODEL.WEIGHTS else None)
+    objects = args.objects
+    if objects is None and default and not cfg.MODEL.WEIGHTS:
+        objects = STANDARD_OBJECTS
     if args.task == "train":
         objects = None  # nothing is found, so there is no threshold to set
     paths = find_images(args.input) if args.input else find_images([DEMO_IMAGES])[:1]
@@ -132,9 +136,17 @@ def describe(args: argparse.Namespace, subject: "Subject") -> dict[str, Any]:
     }
 
 
-def _measure_alone(entries: "list[Entry]", folder: Path) -> "dict[str, Alone]":
+def _measure_alone(entries: "list[Entry]", folder: Path, alone: "dict[str, Alone]") -> None:
+    """Fill in what contestants cost by themselves, and print it; who fails is left out."""
     import torch
 
+    from d2seg import benchmark
     from d2seg.benchmark.alone import measure_alone
 
-    return {one.name: measure_alone(one, folder, torch.get_num_threads()) for one in entries}
+    for one in entries:
+        try:
+            alone[one.name] = measure_alone(one, folder, torch.get_num_threads())
+        except RuntimeError as error:
+            print(f"left out of the memory: {error}", flush=True)
+    if alone:
+        benchmark.print_alone(alone)

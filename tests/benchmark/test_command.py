@@ -62,6 +62,33 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 @pytest.mark.parametrize(
+    ("task", "arguments", "complaint"),
+    [
+        ("stages", ["--plot", "a.svg"], "--plot does not count for the task stages"),
+        ("growth", ["--batch-size", "2"], "--batch-size does not count for the task growth"),
+        ("paste", ["--input", "a.png"], "--input does not count for the task paste"),
+        ("paste", ["--config-file", "a"], "--config-file does not count for the task paste"),
+        ("paste", list(SMALL), "Overrides of the config do not count for the task paste"),
+        ("features", ["--also", "a.ptl"], "--also does not count for the task features, only for"),
+        ("predict", ["--sides", "0.1", "0.2"], "--sides does not count for the task predict"),
+        ("train", ["--images", "9"], "--images does not count for the task train, only for data"),
+        ("predict", ["--objects", "0"], "The number of objects must be at least 1, got 0."),
+        ("train", ["--objects", "0", *SMALL], "The number of objects must be at least 1, got 0."),
+        ("stages", ["--rounds", "0"], "At least 1 round must be timed, got 0."),
+        ("growth", ["--warmup", "-1"], "The number of warm-up rounds must be 0 or more, got -1."),
+        ("stages", ["--seconds", "0"], "The time for the rounds must be above 0 s, got 0."),
+    ],
+)
+def test_no_option_is_ignored(
+    capsys: pytest.CaptureFixture[str], task: str, arguments: list[str], complaint: str
+) -> None:
+    assert cli.main(["benchmark", "--task", task, *arguments]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"d2seg: error: {complaint}")
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
         (["--task", "sleep"], "invalid choice: 'sleep' (choose from"),

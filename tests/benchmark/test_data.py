@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -10,6 +11,7 @@ from PIL import Image
 
 from d2seg import cli
 from d2seg.assets import BENCHMARK_CONFIG_FILE, DEMO_IMAGES
+from d2seg.benchmark import data
 from d2seg.benchmark.data import BOTH, COCO, PILLOW, TORCHVISION, Part, list_parts
 from d2seg.benchmark.data_work import make_up_objects, read_training_set, write_photographs
 from d2seg.config import load_config
@@ -111,6 +113,8 @@ def test_the_command_prints_and_writes(
     assert len(ElementTree.parse(plot).getroot().findall("{*}svg")) == len(PARTS) + 1
     document = json.loads(path.read_text())
     assert document["task"] == "data"
+    assert len(document["work"]["image_sizes_hw"]) == document["work"]["images"]
+    assert "network_sizes_hw" not in document["work"]
     assert document["work"]["objects"] == 12 or own_set
     assert list(document["parts"]) == [*PARTS, "whole loader"]
     for part in document["parts"].values():
@@ -118,6 +122,17 @@ def test_the_command_prints_and_writes(
         assert all(len(one["seconds"]) == 2 and min(one["seconds"]) > 0 for one in part["results"])
     workers = [one["name"] for one in document["parts"]["whole loader"]["results"]]
     assert workers == ["0 workers", "1 worker", "2 workers"]
+
+
+def test_workers_work_only_while_their_loader_is_timed(tmp_path: Path) -> None:
+    paths = write_photographs(find_images([DEMO_IMAGES])[:2], (60, 90), tmp_path)
+    cfg = load_config(BENCHMARK_CONFIG_FILE, SMALL)
+    loader = data._loader(make_up_objects(paths, 3), cfg, 1, workers=2, num_batches=3)
+    for _ in range(2):
+        with loader.around():
+            assert len(multiprocessing.active_children()) == 2
+            loader.run()
+        assert not multiprocessing.active_children()
 
 
 def set_without_masks(folder: Path) -> Path:

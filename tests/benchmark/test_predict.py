@@ -7,7 +7,7 @@ import torch
 
 from d2seg import cli
 from d2seg.assets import BENCHMARK_CONFIG_FILE, DEMO_CONFIG_FILE, DEMO_IMAGES
-from d2seg.benchmark import Rounds
+from d2seg.benchmark import Rounds, alone, contestants
 from d2seg.benchmark.alone import can_measure_memory, measure_alone
 from d2seg.benchmark.contestants import Entry, list_entries, open_entry
 from d2seg.benchmark.predict import benchmark_predict
@@ -52,14 +52,76 @@ def test_everyone_predicts_all_images(subject: Subject) -> None:
 
 def test_a_process_of_its_own_tells_its_memory(subject: Subject) -> None:
     (entry, *_), _ = list_entries(subject.config_file, [])
-    alone = measure_alone(entry, subject.folder, threads=1)
-    assert alone.load_s > 0
+    measured = measure_alone(entry, subject.folder, threads=1)
+    assert measured.load_s > 0
     if can_measure_memory():
-        assert alone.loaded_mib > 50
-        assert 0 < alone.working_mib < alone.loaded_mib
+        assert measured.loaded_mib > 50
+        assert 0 < measured.working_mib < measured.loaded_mib
     lost = Entry("lost", "file", str(subject.folder / "lost.ptl"))
     with pytest.raises(RuntimeError, match="'lost' failed in a process of its own: .*No model"):
         measure_alone(lost, subject.folder, threads=1)
+
+
+def test_a_process_of_its_own_finds_the_package_from_anywhere(
+    subject: Subject, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.chdir(tmp_path)
+    (entry, *_), _ = list_entries(subject.config_file, [])
+    assert measure_alone(entry, subject.folder, threads=1).load_s > 0
+
+
+def test_on_a_gpu_its_memory_is_measured(subject: Subject, monkeypatch: pytest.MonkeyPatch) -> None:
+    mib = 2**20
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda index: 40 * mib * index)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda index: 100 * mib * index)
+    reset: list[int] = []
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", reset.append)
+    (entry, *_), _ = list_entries(subject.config_file, [])
+    measured = alone._run(entry, subject.folder, torch.get_num_threads())
+    assert measured[1:] == (40, 60, alone.GPU)
+    assert reset == [0, 1]
+
+
+def test_runtimes_are_imported_before_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported: list[str] = []
+    monkeypatch.setattr(contestants, "import_module", imported.append)
+    contestants.import_runtime(Entry("one", "file", "a.ONNX"))
+    contestants.import_runtime(Entry("two", "detectron2", "a.yaml"))
+    contestants.import_runtime(Entry("three", "framework", "a.yaml"))
+    assert imported[-3:] == ["onnxruntime", "detectron2.config", "detectron2.engine"]
+
+
+def test_who_fails_alone_is_left_out_and_the_times_are_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail_but_first(entry: Entry, folder: Path, threads: int) -> alone.Alone:
+        if entry.name == "core":
+            return alone.Alone(1.0, 100.0, 10.0, alone.PROCESS)
+        raise RuntimeError(f"'{entry.name}' failed in a process of its own: killed")
+
+    monkeypatch.setattr(alone, "measure_alone", fail_but_first)
+    path = tmp_path / "speed.json"
+    options = ["--config-file", str(DEMO_CONFIG_FILE), "--rounds", "1", "--warmup", "0"]
+    arguments = ["benchmark", "--task", "predict", *options, "--json", str(path), *SMALL]
+    assert cli.main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert (
+        "left out of the memory: 'core, unfused' failed in a process of its own: killed" in printed
+    )
+    document = json.loads(path.read_text())
+    assert len(document["results"]) == 3
+    assert document["alone"].keys() == {"core"}
+
+    def stop(*_: object) -> None:
+        raise OSError("no processes left")
+
+    path.unlink()
+    monkeypatch.setattr(alone, "measure_alone", stop)
+    assert cli.main(arguments) == 1
+    assert len(json.loads(path.read_text())["results"]) == 3
 
 
 def test_settings_that_torchvision_lacks_are_named() -> None:

@@ -1,8 +1,11 @@
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
-from d2seg.benchmark import Contestant, Rounds, time_rounds
+from d2seg.benchmark import Contestant, Rounds, check_rounds, time_rounds
+from d2seg.benchmark.rounds import count_rounds
 
 
 class FakeClock:
@@ -95,3 +98,22 @@ def test_wrong_arguments_are_named(
     with pytest.raises(ValueError, match=re.escape(complaint)):
         time_rounds([clock.contestant(name, 1.0) for name in names], rounds, clock)
     assert not clock.ran
+    if names == "a":
+        with pytest.raises(ValueError, match=re.escape(complaint)):
+            check_rounds(rounds)
+
+
+def test_rounds_are_counted_from_the_first_timed_one(clock: FakeClock) -> None:
+    assert list(count_rounds(Rounds(3, warmup=2), clock)) == [0, 0, 1, 2, 3]
+
+
+def test_what_lies_around_a_run_is_not_timed(clock: FakeClock) -> None:
+    @contextmanager
+    def around() -> Iterator[None]:
+        clock.now += 10
+        yield
+        clock.now += 10
+
+    contestant = clock.contestant("a", 1.0)._replace(around=around)
+    assert time_rounds([contestant], Rounds(2), clock) == {"a": [1.0, 1.0]}
+    assert clock.now == 100 + 3 * 21

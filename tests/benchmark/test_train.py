@@ -22,12 +22,12 @@ def subject_of(cfg: object, folder: Path) -> Subject:
 def test_a_step_is_timed_in_both_precisions(tmp_path: Path) -> None:
     subject = subject_of(thin_config(MODEL__WEIGHTS=""), tmp_path)
     entries, left_out = list_steps(subject, objects=5)
-    assert [one.name for one in entries] == ["core", "core bfloat16"]
-    ((name, reason),) = left_out
-    assert name == "torchvision"
-    assert "cannot express MODEL.RESNETS.STEM_OUT_CHANNELS 16" in reason
+    assert [one.name for one in entries] == ["core", "core, bfloat16"]
+    reasons = dict(left_out)
+    assert "cannot express MODEL.RESNETS.STEM_OUT_CHANNELS 16" in reasons["torchvision"]
+    assert reasons["detectron2"] == "it is not installed"
     found = benchmark_predict(subject, entries, Rounds(1, warmup=0))
-    assert found.objects == {"core": 5, "core bfloat16": 5}
+    assert found.objects == {"core": 5, "core, bfloat16": 5}
 
 
 @pytest.mark.slow
@@ -39,7 +39,7 @@ def test_torchvision_trains_the_same_weights(
     every = ["MODEL.RPN.BATCH_SIZE_PER_IMAGE", "100000", "MODEL.RPN.POSITIVE_FRACTION", "1.0"]
     subject = subject_of(load_config(BENCHMARK_CONFIG_FILE, [*sizes, *every]), tmp_path)
     entries, left_out = list_steps(subject, objects=5)
-    assert not left_out
+    assert "torchvision" not in dict(left_out)
     totals: dict[str, float] = {}
     step = torch.optim.SGD.step
 
@@ -52,7 +52,15 @@ def test_torchvision_trains_the_same_weights(
     for entry in entries:
         assert open_entry(entry)(subject.images[0]) == 5
     assert totals["core"] == pytest.approx(totals["torchvision"], rel=0.1)
-    assert totals["core bfloat16"] == pytest.approx(totals["core"], rel=0.1)
+    assert totals["core, bfloat16"] == pytest.approx(totals["core"], rel=0.1)
+
+
+def test_where_detectron2_is_installed_the_way_to_time_it_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("d2seg.benchmark.train.has_detectron2", lambda: True)
+    _, left_out = list_steps(subject_of(thin_config(MODEL__WEIGHTS=""), tmp_path), objects=5)
+    assert "set D2SEG_FRAMEWORK=detectron2" in dict(left_out)["detectron2"]
 
 
 def test_bad_input(tmp_path: Path) -> None:
