@@ -88,7 +88,7 @@ def test_output_that_nobody_reads_ends_quietly(unbuffered: str) -> None:
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["features", "--help"], ["export", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], *([name, "--help"] for name in cli.COMMANDS)])
 def test_help_imports_no_torch(run_python: RunPython, arguments: list[str]) -> None:
     code = (
         "import sys; from d2seg.cli import main\n"

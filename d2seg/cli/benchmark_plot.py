@@ -4,8 +4,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from d2seg.core.runtime.files import replace_when_complete
-
 if TYPE_CHECKING:
     from markupsafe import Markup
 
@@ -55,6 +53,7 @@ def draw_growth(points: "Sequence[Point]", path: Path) -> None:
 
 
 def _write(charts: "Sequence[Markup]", path: Path) -> None:
+    from d2seg.core.runtime.files import replace_when_complete
     from d2seg.report.evaluation import svg
 
     with replace_when_complete(path) as temporary:
