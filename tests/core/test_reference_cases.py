@@ -8,6 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from d2seg.core.config import CfgNode
+from d2seg.core.engine import DefaultPredictor
 from d2seg.core.structures import Instances
 from tests.reference import cases, compare
 
@@ -53,8 +55,29 @@ def test_state_dict_has_the_names_and_shapes(name: str, record_property: Record)
 
 @torch.no_grad()
 def test_inference(name: str, record_property: Record) -> None:
+    assert inference_differences(name, cases.case_model(name), record_property) == []
+
+
+FPN = "COCO-InstanceSegmentation__mask_rcnn_R_50_FPN_3x"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("name", [FPN, "COCO-PanopticSegmentation__panoptic_fpn_R_50_1x"])
+@pytest.mark.parametrize("options", [{"FUSE": False}, {"COMPILE": "eager"}], ids=str)
+def test_inference_with_options(
+    name: str, options: dict[str, Any], record_property: Record
+) -> None:
+    cfg = cases.case_config(name, ["MODEL.WEIGHTS", ""])
+    cfg.MODEL.INFERENCE = CfgNode(options)
+    model: Any = DefaultPredictor(cfg).model  # which compiles the backbone, if asked
+    cases.fill_deterministic(model, pixel_std_is_one=all(std == 1 for std in cfg.MODEL.PIXEL_STD))
+    with model.inference_options.applied(model.device):  # for the parts, which run alone
+        assert inference_differences(name, model, record_property) == []
+
+
+def inference_differences(name: str, model: Any, record_property: Record) -> list[str]:
+    """Compare what a model predicts, and its parts give, with what was recorded of a case."""
     recorded = cases.load_case(name)["inference"]
-    model = cases.case_model(name)
     where = recorded["seed"], recorded["height"], recorded["width"]
     size = (recorded["output_height"], recorded["output_width"])
     inputs = [{"image": cases.picture(*where), "height": size[0], "width": size[1]}]
@@ -85,7 +108,7 @@ def test_inference(name: str, record_property: Record) -> None:
         assert changed <= 1e-3 * counts.sum()
     if "panoptic" in recorded:
         differences += panoptic_differences(recorded["panoptic"], *final["panoptic_seg"])
-    assert differences == []
+    return differences
 
 
 def stage_differences(
@@ -218,9 +241,6 @@ def test_training_step(name: str, record_property: Record) -> None:
     relative = [abs(norms[k] / want - 1) for k, want in recorded["gradient_norms"].items() if want]
     record_property("gradient_norms", f"{len(relative)} of them, relative {max(relative):.1e}")
     assert compare.compare_losses(recorded, values, norms) == []
-
-
-FPN = "COCO-InstanceSegmentation__mask_rcnn_R_50_FPN_3x"
 
 
 @torch.no_grad()
