@@ -38,8 +38,9 @@ _FEATURES = {
 }
 
 _INFERENCE = {
-    # On a CPU, run convolutions with their norms, sums and ReLUs in one go, and pool regions by
-    # gathering pixels. The results are the same up to rounding.
+    # Compute masks for the predicted class alone; on a CPU, run convolutions with their norms, sums
+    # and ReLUs in one go and linear layers by oneDNN, and pool regions by gathering pixels. The
+    # results are the same up to rounding. Training always uses the faster operators.
     "FUSE": True,
     # float32; bfloat16 or float16: convolutions and matrix products compute in that, which is
     # faster where the processor has it. Results differ a little.

@@ -63,7 +63,13 @@ _WANTED: ContextVar[bool] = ContextVar("d2seg_fusing", default=True)
 
 @contextmanager
 def fusing(wanted: bool) -> Iterator[None]:
-    """Fuse layers in inference inside the block, or do not; without it they are fused."""
+    """Let faster operators stand in for others inside the block, or do not; without it they do.
+
+    That is: in inference layers are fused, and masks computed for their own class alone; on a CPU
+    linear layers are oneDNN's, and maps have the channels of a pixel side by side, so that regions
+    are pooled by gathering pixels. Results are the same up to rounding. ``MODEL.INFERENCE.FUSE``
+    makes such a block of each prediction; training always uses the faster operators.
+    """
     token = _WANTED.set(wanted)
     try:
         yield

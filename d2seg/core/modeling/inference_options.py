@@ -15,8 +15,10 @@ class InferenceOptions(NamedTuple):
     """What changes the speed of prediction.
 
     Attributes:
-        fuse: Run convolutions with their norms, sums and ReLUs in one go on a CPU, and pool regions
-            by gathering pixels; the results are the same up to rounding.
+        fuse: Compute masks for the predicted class alone; on a CPU, run convolutions with their
+            norms, sums and ReLUs in one go and linear layers by oneDNN, and pool regions by
+            gathering pixels. The results are the same up to rounding. Training always uses the
+            faster operators.
         precision: ``float32``; or ``bfloat16``, ``float16``: convolutions and matrix products
             compute in that, by automatic mixed precision.
         num_threads: Of torch, on a CPU; 0 leaves them as they are.

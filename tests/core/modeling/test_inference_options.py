@@ -8,12 +8,12 @@ import torch
 
 from d2seg.config import load_config
 from d2seg.core.engine import DefaultPredictor
-from d2seg.core.layers.conv import is_fusing
+from d2seg.core.layers.conv import is_fusing, may_replace_operators
 from d2seg.core.modeling import build_model
 from d2seg.core.modeling.inference_options import InferenceOptions
 from d2seg.predict import Predictor
 from tests.export.models import thin_config, thin_model
-from tests.reference import deterministic
+from tests.reference import cases, deterministic
 
 IMAGE = deterministic.image(1, 97, 150)
 """BGR."""
@@ -85,12 +85,23 @@ def test_threads_are_as_before_afterwards() -> None:
     assert torch.get_num_threads() == before
 
 
-def test_training_is_not_touched() -> None:
+def test_options_hold_inside_the_block_only() -> None:
     options = InferenceOptions(fuse=False)
     with torch.no_grad():
         with options.applied(torch.device("cpu")):
             assert not is_fusing()
         assert is_fusing()
+
+
+def test_training_uses_the_faster_operators_whatever_the_options_are() -> None:
+    model: Any = thin_model(thin_config(MODEL__INFERENCE__FUSE=False))
+    seen: list[bool] = []
+    model.backbone.register_forward_hook(lambda *_: seen.append(may_replace_operators()))
+    inputs = {"image": torch.zeros(3, 64, 96), "instances": cases.ground_truth(1, 64, 96, 1)}
+    with torch.no_grad():
+        model([inputs])
+    model.train()([inputs])
+    assert seen == [False, True]
 
 
 def test_wrong_values_are_named() -> None:
