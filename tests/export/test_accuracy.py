@@ -1,4 +1,4 @@
-"""What exported files are worth on annotated images, by the evaluator of the model."""
+"""What exported files, and the model in half precision, are worth on annotated images."""
 
 import importlib.util
 from collections import Counter
@@ -22,6 +22,7 @@ from d2seg.export.onnx.export import lay_out
 from d2seg.export.onnx.file import save_onnx
 from d2seg.export.openvino.file import openvino_files, save_openvino
 from d2seg.framework import (
+    CfgNode,
     DatasetCatalog,
     DefaultPredictor,
     MetadataCatalog,
@@ -45,9 +46,9 @@ def nuclei() -> Iterator[str]:
     MetadataCatalog.remove(name)
 
 
-def precision(path: Path, dataset: str) -> list[float]:
-    """Return box and mask AP of a file, which finds nothing where there is nothing."""
-    predictor = Predictor(path)
+def precision(model: Path | CfgNode, dataset: str) -> list[float]:
+    """Return box and mask AP of a model, which finds nothing where there is nothing."""
+    predictor = Predictor(model)
     assert len(predictor(np.zeros((200, 300, 3), np.uint8), "RGB")) == 0
     found = evaluate(predictor, dataset).precision
     return [found["bbox"]["AP"], found["segm"]["AP"]]
@@ -78,6 +79,15 @@ def test_float_files_are_worth_what_the_model_is(
     for name, values in found.items():
         record_property(f"{name}: box and mask AP", ", ".join(f"{one:.2f}" for one in values))
         assert values == pytest.approx(MODEL, abs=0.1 if name.endswith("half") else 0.05), name
+
+
+@pytest.mark.slow
+def test_bfloat16_costs_less_than_half_a_point(nuclei: str, record_property: Any) -> None:
+    found = precision(
+        load_config(DEMO_CONFIG_FILE, ["MODEL.INFERENCE.PRECISION", "bfloat16"]), nuclei
+    )
+    record_property("bfloat16: box and mask AP", ", ".join(f"{one:.2f}" for one in found))
+    assert found == pytest.approx(MODEL, abs=0.5)
 
 
 @pytest.mark.slow
