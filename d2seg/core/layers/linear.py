@@ -9,12 +9,17 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 
 from d2seg.core.layers.conv import may_replace_operators
 
 
 class Linear(nn.Linear):
-    """``torch.nn.Linear`` with another library behind it; its results differ in rounding alone."""
+    """``torch.nn.Linear`` with another library behind it; its results differ in rounding alone.
+
+    Tools that choose layers by their exact type, as ``torch.ao.quantization.quantize_dynamic`` does
+    with ``{nn.Linear}``, do not see this class.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (..., in_features) to (..., out_features)."""
@@ -34,6 +39,7 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
     return bool(
         may_replace_operators()
+        and not _is_transformed()
         and x.device.type == weight.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and x.dim() > 1
@@ -42,6 +48,11 @@ def _is_for_onednn(x: Tensor, weight: Tensor) -> bool:
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and torch.backends.mkldnn.enabled
     )
+
+
+def _is_transformed() -> bool:
+    """Tell whether ``torch.func`` or forward-mode differentiation is at work, for PyTorch's own."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
 class _Product(torch.autograd.Function):

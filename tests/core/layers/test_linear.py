@@ -1,9 +1,14 @@
 """A linear layer by oneDNN gives what PyTorch's gives, and so do its gradients."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+from torch.func import grad, jacfwd, jacrev, vmap
 from torch.profiler import ProfilerActivity, profile
 
 from d2seg.core.layers import Linear
@@ -51,9 +56,30 @@ def test_gradient_of_the_gradient() -> None:
         (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
         return torch.autograd.grad(gradient.square().sum(), layer.weight)[0]
 
-    torch.testing.assert_close(
-        penalty(layer(x)), penalty(F.linear(x, layer.weight, layer.bias)), rtol=1e-4, atol=1e-3
-    )
+    expected = penalty(F.linear(x, layer.weight, layer.bias))
+    torch.testing.assert_close(penalty(layer(x)), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("transform", [grad, vmap, jacrev, jacfwd])
+def test_transforms_are_those_of_pytorch(transform: Callable[..., Any]) -> None:
+    layer, plain = Linear(12, 6), nn.Linear(12, 6)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 4, 12)
+
+    def transformed(one: nn.Module) -> Tensor:
+        def computed(y: Tensor) -> Tensor:
+            return one(y).square().sum() if transform is grad else one(y)
+
+        return transform(computed)(x)
+
+    torch.testing.assert_close(transformed(layer), transformed(plain))
+
+
+def test_forward_mode_gradient() -> None:
+    layer, x, direction = Linear(12, 6), torch.randn(4, 12), torch.randn(4, 12)
+    with forward_ad.dual_level():
+        found = forward_ad.unpack_dual(layer(forward_ad.make_dual(x, direction))).tangent
+    torch.testing.assert_close(found, F.linear(direction, layer.weight))
 
 
 def test_input_that_is_no_contiguous_matrix() -> None:
