@@ -2,9 +2,11 @@
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+
+_END: Any = object()
 
 
 def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
@@ -14,11 +16,11 @@ def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
     the iterable raises is raised here, after what came before it.
 
     Args:
-        items: None is among them at the end only. No more than one is held that was not yielded.
+        items: No more than one is held that was not yielded.
     """
     iterator = iter(items)
     with ThreadPoolExecutor(1) as executor:
-        waiting = executor.submit(next, iterator, None)
-        while (item := waiting.result()) is not None:
-            waiting = executor.submit(next, iterator, None)
+        waiting = executor.submit(next, iterator, _END)
+        while (item := waiting.result()) is not _END:
+            waiting = executor.submit(next, iterator, _END)
             yield item

@@ -9,6 +9,7 @@ from d2seg.inputs import read_ahead
 def test_everything_comes_in_order() -> None:
     assert list(read_ahead(range(1, 50))) == list(range(1, 50))
     assert list(read_ahead([])) == []
+    assert list(read_ahead([1, None, 2])) == [1, None, 2]
 
 
 def test_the_next_is_fetched_meanwhile_by_another_thread() -> None:
