@@ -127,3 +127,12 @@ def test_when_it_serves() -> None:
     assert not can_gather(maps().contiguous())
     assert not can_gather(maps().double())
     assert not can_gather(maps()[:, :3])
+
+
+def test_nothing_is_gathered_while_somebody_records() -> None:
+    def tell(features: Tensor) -> Tensor:
+        return torch.zeros_like(features) + int(can_gather(features))
+
+    assert tell(maps()).all()
+    assert not torch.jit.trace(tell, maps())(maps()).any()
+    assert not torch.compile(tell, backend="eager", fullgraph=True)(maps()).any()
