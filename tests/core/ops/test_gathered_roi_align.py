@@ -134,5 +134,5 @@ def test_nothing_is_gathered_while_somebody_records() -> None:
         return torch.zeros_like(features) + int(can_gather(features))
 
     assert tell(maps()).all()
-    assert not torch.jit.trace(tell, maps())(maps()).any()
+    assert not torch.jit.trace(tell, maps(), check_trace=False)(maps()).any()
     assert not torch.compile(tell, backend="eager", fullgraph=True)(maps()).any()
