@@ -67,7 +67,12 @@ def _find_records(args: argparse.Namespace, cfg: Any, folder: Path) -> "tuple[Re
     )
     from d2seg.images import find_images
 
-    if args.config_file and not args.input:
+    of_training_set = bool(args.config_file and not args.input)
+    for name in ("size", "objects") if of_training_set else ("images",):
+        if getattr(args, name) is not None:
+            used = "the training set is" if of_training_set else "no training set is"
+            raise ValueError(f"--{name} does not count where {used} measured; leave it out.")
+    if of_training_set:
         images = TRAINING_IMAGES if args.images is None else args.images
         return read_training_set(cfg, images), ", ".join(cfg.DATASETS.TRAIN)
     paths = find_images(args.input or [DEMO_IMAGES])
