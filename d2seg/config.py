@@ -141,6 +141,15 @@ def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = 
         KeyError: A key does not exist.
         ValueError: Not a config file, a value of the wrong type, or a key without a value.
     """
+    cfg = read_config(config_file, overrides)
+    if -1 in (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.RETINANET.NUM_CLASSES):
+        register_datasets(cfg)
+        fill_num_classes(cfg)
+    return cfg
+
+
+def read_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = ()) -> CfgNode:
+    """Return what `load_config` does, but read no data set: a ``NUM_CLASSES`` of -1 stays."""
     cfg = get_cfg()
     add_d2seg_config(cfg)
     # No code in YAML, whichever framework reads it.
@@ -152,9 +161,6 @@ def load_config(config_file: str | os.PathLike[str], overrides: Sequence[str] = 
     except AssertionError as error:  # how yacs itself reports bad input
         raise ValueError(str(error)) from error
     _require_conventions(cfg)
-    if -1 in (cfg.MODEL.ROI_HEADS.NUM_CLASSES, cfg.MODEL.RETINANET.NUM_CLASSES):
-        register_datasets(cfg)
-        fill_num_classes(cfg)
     return cfg
 
 

@@ -13,8 +13,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import ProcessExitedException, ProcessRaisedException
 
-from d2seg.config import load_config
-from d2seg.datasets import register_datasets
+from d2seg.config import read_config
+from d2seg.core.runtime.files import require_writable
+from d2seg.datasets import fill_num_classes, register_datasets
 from d2seg.framework import (
     CfgNode,
     DatasetCatalog,
@@ -56,9 +57,12 @@ def prepare_config(job: TrainingJob) -> CfgNode:
 
     Raises:
         ValueError, KeyError, FileNotFoundError: The config or a data set of it is not sound.
+        OSError: Nothing can be written to ``OUTPUT_DIR``, which is found out before data is read.
     """
-    cfg = load_config(job.config_file, job.overrides)
+    cfg = read_config(job.config_file, job.overrides)
+    require_writable(cfg.OUTPUT_DIR)  # data sets take long to read
     register_datasets(cfg)
+    fill_num_classes(cfg)
     if not job.eval_only and not cfg.DATASETS.TRAIN:
         raise ValueError("DATASETS.TRAIN is empty; name a data set to train on.")
     if job.eval_only and not cfg.DATASETS.TEST:
