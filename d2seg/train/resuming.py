@@ -3,6 +3,7 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 from d2seg.core.runtime.files import replace_when_complete
 
@@ -43,11 +44,25 @@ def was_killed_after_checkpoint(metrics: Path, start_iter: int, period: int, end
     return all(json.loads(line)["iteration"] != start_iter - 1 for line in lines)
 
 
+def was_evaluated_at_end(metrics: Path, end: int) -> bool:
+    """Tell whether a run wrote the evaluation at its end, which is the last thing that a run does.
+
+    Args:
+        metrics: Its ``metrics.json``, later lines dropped.
+        end: The iteration after the last.
+    """
+    lines = metrics.read_text(encoding="utf-8").splitlines() if metrics.is_file() else []
+    return any(_is_last_evaluation(json.loads(line), end) for line in lines)
+
+
+def _is_last_evaluation(metrics: dict[str, Any], end: int) -> bool:
+    # The evaluation at the end of a training has the number of the iteration after the last.
+    return metrics["iteration"] == end and "total_loss" not in metrics
+
+
 def _stays(line: str, start_iter: int) -> bool:
     try:
         metrics = json.loads(line)
     except json.JSONDecodeError:
         return False  # half a line
-    # The evaluation at the end of a training has the number of the iteration after the last.
-    is_last_evaluation = metrics["iteration"] == start_iter and "total_loss" not in metrics
-    return metrics["iteration"] < start_iter or is_last_evaluation
+    return metrics["iteration"] < start_iter or _is_last_evaluation(metrics, start_iter)

@@ -10,6 +10,7 @@ import torch
 from fvcore.nn.precise_bn import get_bn_modules
 from torch import nn
 
+from d2seg.core.runtime.files import read_json
 from d2seg.datasets import CLASS_SECTIONS, register_datasets
 from d2seg.framework import (
     CfgNode,
@@ -35,7 +36,12 @@ from d2seg.train.feature_dump import FeatureDumpHook
 from d2seg.train.history import RecentMetrics
 from d2seg.train.loader import TrainLoader
 from d2seg.train.mapper import build_train_mapper
-from d2seg.train.resuming import drop_later_lines, was_killed_after_checkpoint, write_period
+from d2seg.train.resuming import (
+    drop_later_lines,
+    was_evaluated_at_end,
+    was_killed_after_checkpoint,
+    write_period,
+)
 from d2seg.train.step import TrainStep
 from d2seg.train.throughput import Throughput
 from d2seg.train.validation import ValidationLoss
@@ -90,6 +96,7 @@ class Trainer(DefaultTrainer):
     Attributes:
         has_open_step: The run that is resumed was killed after the checkpoint of an iteration, and
             before its evaluation was over and its metrics written.
+        is_complete: The run that is resumed was at its end, and evaluated: nothing is left to do.
 
     Raises:
         ValueError: ``SOLVER.IMS_PER_BATCH`` does not divide into the processes and the parts.
@@ -112,7 +119,7 @@ class Trainer(DefaultTrainer):
             half=half_precision(cfg),
             nan_guard=cfg.TRAIN.NAN_GUARD,
         )
-        self.has_open_step = False
+        self.has_open_step = self.is_complete = False
         self._classes = ClassNames(_class_names(cfg))
         self.checkpointer.add_checkpointable("classes", self._classes)
         self._check_evaluation()
@@ -135,19 +142,30 @@ class Trainer(DefaultTrainer):
         super().resume_or_load(resume)
         self.data_loader.seed = self._trainer.seed
         self.data_loader.start_iteration = self.start_iter
-        self.has_open_step = False
+        self.has_open_step = self.is_complete = False
         if resume:
-            self.has_open_step = comm.all_gather(self._tidy_metrics())[0]
+            self.has_open_step, self.is_complete = comm.all_gather(self._tidy_metrics())[0]
 
-    def _tidy_metrics(self) -> bool:
-        """Drop metrics that come again; tell in the main process whether some never came."""
+    def _tidy_metrics(self) -> tuple[bool, bool]:
+        """Drop metrics that come again; tell in the main process whether some never came, or all.
+
+        Returns:
+            What `has_open_step` and `is_complete` are to be.
+        """
         if not comm.is_main_process():
-            return False
+            return False, False
         metrics = Path(self.cfg.OUTPUT_DIR) / "metrics.json"
         # Without a checkpoint, as after an early death, everything begins again.
         drop_later_lines(metrics, self.start_iter)
         period = write_period(self.cfg.TEST.EVAL_PERIOD)
-        return was_killed_after_checkpoint(metrics, self.start_iter, period, self.max_iter)
+        is_open = was_killed_after_checkpoint(metrics, self.start_iter, period, self.max_iter)
+        is_at_end = self.start_iter == self.max_iter and self._results_file.is_file()
+        is_complete = is_at_end and was_evaluated_at_end(metrics, self.max_iter)
+        return is_open, is_complete and not is_open
+
+    @property
+    def _results_file(self) -> Path:
+        return Path(self.cfg.OUTPUT_DIR) / "inference" / "results.json"
 
     def before_train(self) -> None:
         """Do what comes before the first step; first of all what the last one was killed in."""
@@ -267,7 +285,7 @@ class Trainer(DefaultTrainer):
         results = evaluate(self.cfg, self.evaluated_model())
         self._last_eval_results = results
         if comm.is_main_process():
-            write_results(results, Path(self.cfg.OUTPUT_DIR) / "inference" / "results.json")
+            write_results(results, self._results_file)
         return results
 
     def train(self) -> Any:  # type: ignore[override]
@@ -276,6 +294,8 @@ class Trainer(DefaultTrainer):
         Raises:
             ChildProcessError: A worker process of the data loader was killed.
         """
+        if self.is_complete:
+            return self._take_results()
         try:
             result = super().train()
         except StopTraining as reason:
@@ -288,6 +308,19 @@ class Trainer(DefaultTrainer):
                 "when memory runs out. Lower DATALOADER.NUM_WORKERS and go on with --resume."
             ) from error
         return result
+
+    def _take_results(self) -> Any:
+        """Return the results of a complete run, as they are in its folder."""
+        logger.info(
+            "The run is complete, and %s has its results: nothing is left to do. "
+            "--eval-only --resume evaluates again.",
+            self._results_file,
+        )
+        if not comm.is_main_process():
+            return None
+        self._last_eval_results = read_json(self._results_file)
+        verify_results(self.cfg, self._last_eval_results)
+        return self._last_eval_results
 
     def _end_early(self, reason: StopTraining) -> Any:
         """Do what comes at the end of a training."""

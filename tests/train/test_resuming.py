@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from d2seg.train.resuming import drop_later_lines, was_killed_after_checkpoint, write_period
+from d2seg.train.resuming import (
+    drop_later_lines,
+    was_evaluated_at_end,
+    was_killed_after_checkpoint,
+    write_period,
+)
 
 LINES = '{"iteration": 9, "total_loss": 1.0}\n{"iteration": 19, "total_loss": 2.0}\n'
 
@@ -28,6 +33,9 @@ def test_the_evaluation_at_the_end_of_a_run_stays(tmp_path: Path) -> None:
     path.write_text(LINES + '{"iteration": 20, "bbox/AP": 50.0}\n')
     drop_later_lines(path, 20)
     assert "bbox/AP" in path.read_text()
+    assert was_evaluated_at_end(path, 20)
+    assert not was_evaluated_at_end(path, 19)  # that one is of a step
+    assert not was_evaluated_at_end(tmp_path / "none.json", 20)
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from d2seg.class_names import class_names
 from d2seg.config import load_config
 from d2seg.framework import CfgNode, DatasetMapper, DetectionCheckpointer, build_model
 from d2seg.train import Trainer, run_training
-from d2seg.train.run import TrainingJob, prepare_config
+from d2seg.train.run import TrainingJob, prepare_config, run_job
 from tests.train.conftest import VALIDATION, WriteConfig, read_metrics
 
 ROOT = Path(__file__).parents[2]
@@ -124,6 +124,32 @@ def test_resumed_losses_are_those_without_the_interruption(
             for run in ("whole", "parts")
         )
         assert all(torch.equal(first[key], second[key]) for key in first), name
+
+
+def test_a_complete_run_is_evaluated_once(
+    write_config: WriteConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated: list[int] = []
+    evaluate = Trainer.evaluate
+
+    def count(trainer: Trainer) -> Any:
+        evaluated.append(trainer.iter)
+        return evaluate(trainer)
+
+    monkeypatch.setattr(Trainer, "evaluate", count)
+    config, results = write_config(), tmp_path / "run" / "inference" / "results.json"
+    train(config)
+    metrics = (tmp_path / "run" / "metrics.json").read_bytes()
+    stored = json.loads(results.read_text())
+    assert run_job(TrainingJob(str(config), resume=True)) == stored
+    assert evaluated == [6]
+    assert (tmp_path / "run" / "metrics.json").read_bytes() == metrics
+    with pytest.raises(SystemExit):  # the results are compared with what is expected as ever
+        train(config, "TEST.EXPECTED_RESULTS", "[['bbox', 'AP', 500, 1]]", resume=True)
+    train(config, "SOLVER.MAX_ITER", "7", resume=True)
+    results.unlink()
+    train(config, "SOLVER.MAX_ITER", "7", resume=True)
+    assert evaluated == [6, 7, 7]
 
 
 def test_a_run_that_died_before_its_first_checkpoint_begins_again(
@@ -462,6 +488,34 @@ def test_bad_keys_leave_no_folder(
     with pytest.raises(ValueError, match=next(iter(changes)).replace("__", ".")):
         train(write_config(**changes))
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "complaint"),
+    [
+        ("small_val.json", "is a file, but a folder is needed there; name another.\n"),
+        pytest.param(
+            "/proc/x/y",
+            "nothing can be written there (",
+            marks=pytest.mark.skipif(
+                not Path("/proc/self").exists(), reason="nothing is unwritable to root"
+            ),
+        ),
+    ],
+)
+def test_a_place_that_takes_no_files_is_told_before_data_is_read(
+    write_config: WriteConfig,
+    tmp_path: Path,
+    folder: str,
+    complaint: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    config = write_config(OUTPUT_DIR=str(tmp_path / folder))
+    (tmp_path / "small_train.json").write_text("no JSON")  # told, if it were read
+    assert cli.main(["train", "--config-file", str(config)]) == 1
+    error = capsys.readouterr().err
+    assert str(tmp_path / folder) in error
+    assert complaint in error
 
 
 @pytest.mark.parametrize("number", ["-1", "0"])
