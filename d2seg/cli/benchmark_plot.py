@@ -9,6 +9,7 @@ if TYPE_CHECKING:
 
     from d2seg.benchmark import Comparison
     from d2seg.benchmark.growth import Point
+    from d2seg.report.evaluation import svg
 
 
 def draw_comparisons(comparisons: "Sequence[Comparison]", path: Path) -> None:
@@ -33,23 +34,31 @@ def _bars(title: str, comparisons: "Sequence[Comparison]") -> "Markup":
 
 
 def draw_growth(points: "Sequence[Point]", path: Path) -> None:
-    """Draw a chart for each thing that grows, beside the line of proportional growth."""
+    """Draw a chart for each thing that grows, beside the straight line through its first points."""
     from d2seg.report.evaluation import svg
 
     charts = []
     for what in dict.fromkeys(one.what for one in points):
         line = [(one.amount, one.seconds.median) for one in points if one.what == what]
-        (amount, seconds), last = line[0], line[-1][0]
         reached = max(value for _, value in line)
-        axes = svg.Axes(what, "seconds", (0.0, last), svg.round_steps(reached)[-1])
-        end = min(last, amount * axes.y_max / seconds)  # where proportional growth leaves the chart
-        proportional = [(amount, seconds), (end, seconds * end / amount)]
-        lines = [
-            svg.Line("in proportion", proportional, "#aaaaaa", 1.0),
-            svg.Line("measured", line, "#3366cc"),
-        ]
+        axes = svg.Axes(what, "seconds", (0.0, line[-1][0]), svg.round_steps(reached)[-1])
+        lines = [svg.Line("measured", line, "#3366cc")]
+        if len(line) > 2:
+            straight = [line[0], _further_on(line[0], line[1], axes)]
+            lines.insert(0, svg.Line("as from first to second", straight, "#aaaaaa", 1.0))
         charts.append(svg.line_chart(axes, lines) + svg.legend(lines))
     _write(charts, path)
+
+
+def _further_on(
+    first: tuple[float, float], second: tuple[float, float], axes: "svg.Axes"
+) -> tuple[float, float]:
+    """Return where the straight line through two points leaves a chart; level, if it falls."""
+    slope = max(0.0, (second[1] - first[1]) / (second[0] - first[0]))
+    end = axes.x_range[1]
+    if slope > 0:
+        end = min(end, first[0] + (axes.y_max - first[1]) / slope)
+    return end, first[1] + slope * (end - first[0])
 
 
 def _write(charts: "Sequence[Markup]", path: Path) -> None:
