@@ -42,7 +42,8 @@ what comes:
   The file is loaded again in its own runtime and compared with the model; one that finds other
   objects is not kept, and the exit code is 1. Rounded weights (half, int8) are granted more, as is
   printed below the comparison: of int8 a quarter of the objects of an image may differ, if none of
-  them is sure. d2seg evaluate says what rounding costs in precision.
+  them is sure. d2seg evaluate says what rounding costs in precision; --keep-different keeps a file
+  that differs, to be judged by that.
 
 example:
   d2seg export --config-file config.yaml --format ptl --output mobile MODEL.WEIGHTS model_final.pth
@@ -148,6 +149,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="images, folders, glob patterns to compare on (default: images of this package)",
     )
+    parser.add_argument(
+        "--keep-different",
+        action="store_true",
+        help="keep the file also if it finds other objects than the model, and say so",
+    )
     add_overrides(parser)
 
 
@@ -186,6 +192,12 @@ def run(args: argparse.Namespace) -> int:
         "pairs, matched or not:"
     )
     print(report.table())
+    if not report.passed:
+        print(
+            f"{report.explain()}; it was kept because of --keep-different. d2seg evaluate says "
+            "what that costs in precision.",
+            file=sys.stderr,
+        )
     if report.found_nothing:
         print(
             "Nothing was found in any image, so the comparison says little; give --images with "
@@ -223,6 +235,7 @@ def read_options(args: argparse.Namespace, cfg: Any) -> dict[str, Any]:
         "optimize": keys.OPTIMIZE if args.optimize is None else args.optimize,
         "layout": _layout(args),
         "calibration": args.calibration,
+        "keep_different": args.keep_different,
     }
 
 

@@ -66,6 +66,7 @@ def export_model(
     canvas_hw: tuple[int, int] | None = None,
     layout: str = "single",
     calibration: Sequence[str | Path] | None = None,
+    keep_different: bool = False,
 ) -> ParityReport:
     """Write a trained model as a file, and compare the file with the model before it is kept.
 
@@ -106,6 +107,8 @@ def export_model(
         calibration: Files, folders or patterns of images such as the file will see; an ``openvino``
             or ``pte`` with ``int8`` computes in int8 too, by the ranges of numbers that occur on
             these. A ``pte`` takes ``images`` without them.
+        keep_different: Keep the file also where it finds other objects than the model, to judge it
+            by its precision (``d2seg evaluate``) or to measure its speed.
 
     Returns:
         How the file compares with the model, image by image.
@@ -115,7 +118,8 @@ def export_model(
             options do not go together, or the model is of another family.
         IsADirectoryError: There is a folder where the file would go.
         ConversionError: The model cannot be converted; its cause is the converter's own error.
-        ParityError: The file finds other objects than the model. Nothing is written then.
+        ParityError: The file finds other objects than the model. Nothing is written then, unless
+            ``keep_different`` asks for it.
     """
     check_options(format, weights, optimize, aten_only)
     check_layout(format, layout, resize_inside, full_masks, canvas_hw)
@@ -153,16 +157,20 @@ def export_model(
             if calibration
             else verification_images(cfg, images or [SHIPPED_IMAGES])
         )
-        return export_pte(eager, deployable, description, target, tensors, samples, canvas_hw)
+        return export_pte(
+            eager, deployable, description, target, tensors, samples, canvas_hw, keep_different
+        )
     if format == "onnx":
         from d2seg.export.onnx.export import export_onnx
 
-        return export_onnx(eager, deployable, description, target, tensors, layout)
+        return export_onnx(eager, deployable, description, target, tensors, layout, keep_different)
     if format == "openvino":
         from d2seg.export.openvino.export import export_openvino
 
         samples = load_images(cfg, calibration) if calibration else []
-        return export_openvino(eager, deployable, description, target, tensors, layout, samples)
+        return export_openvino(
+            eager, deployable, description, target, tensors, layout, samples, keep_different
+        )
     stored = reduce_weights(deployable, weights)
     flip = needs_flip(eager, order)
     compare = partial(
@@ -176,7 +184,8 @@ def export_model(
     inputs = [image.flip(0) if flip else image for image in tensors]
     with replace_when_complete(target) as path:
         save_torchscript(stored, path, {DESCRIPTION_NAME: description.to_json()}, optimize)
-        report = verify_file(compare, deployable, stored, load_lite(path), inputs, weights)
+        run = load_lite(path)
+        report = verify_file(compare, deployable, stored, run, inputs, weights, keep_different)
     return report
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from d2seg.export import ParityError, export_model, read_description
+from d2seg.export import ParityError, ParityReport, export_model, read_description
 from d2seg.export.deployable import DeployableRCNN
 from d2seg.export.description import ModelDescription
 from d2seg.export.executorch import find_flatc, load_pte, read_pte_description
@@ -117,9 +117,10 @@ def tampered(tmp_path: Path) -> type[StaticRCNN]:
     return Tampered
 
 
-def export_small(tmp_path: Path) -> None:
+def export_small(tmp_path: Path, **options: Any) -> ParityReport:
     cfg, images = small_config(), [write_pictures(tmp_path / "images")]
-    export_model(thin_model(cfg), cfg, tmp_path, format="pte", images=images, canvas_hw=(64, 96))
+    options |= {"images": images, "canvas_hw": (64, 96)}
+    return export_model(thin_model(cfg), cfg, tmp_path, format="pte", **options)
 
 
 @needs_executorch
@@ -154,6 +155,8 @@ def test_a_file_that_differs_is_not_kept(
         export_small(tmp_path)
     assert (tmp_path / "mobile.pte").read_text() == "an earlier file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "mobile.pte"]
+    assert not export_small(tmp_path, keep_different=True).passed
+    assert (tmp_path / "mobile.pte").read_text() == "a new file"
 
 
 def test_without_executorch_one_sentence_says_what_to_install(

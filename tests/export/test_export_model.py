@@ -22,7 +22,7 @@ NUCLEI = "d2seg/assets/nuclei.yaml"
 
 
 def write_pictures(folder: Path) -> Path:
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     for index, picture in enumerate(pictures()[:2]):
         pixels = picture.flip(0).permute(1, 2, 0).numpy().astype(np.uint8)
         Image.fromarray(pixels).save(folder / f"{index}.png")
@@ -95,6 +95,9 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
         export_model(thin_model(), thin_config(), tmp_path, images=images)
     assert (tmp_path / "mobile_optimized.ptl").read_text() == "an earlier file"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "mobile_optimized.ptl"]
+    report = export_model(thin_model(), thin_config(), tmp_path, images=images, keep_different=True)
+    assert not report.passed
+    assert read_description(tmp_path / "mobile_optimized.ptl").format == "ptl"
 
 
 def test_what_a_killed_export_left_is_removed(tmp_path: Path) -> None:
@@ -161,6 +164,12 @@ def test_command_fails_when_the_file_differs(
     assert printed.err.count("\n") == 1
     assert "d2seg: error: The exported file finds other objects than the model" in printed.err
     assert not (tmp_path / "out").exists()
+    assert cli.main([*arguments, "--keep-different", *output]) == 0
+    printed = capsys.readouterr()
+    assert "DIFFERS" in printed.out
+    assert "The exported file finds other objects" in printed.err
+    assert "it was kept because of --keep-different" in printed.err
+    assert (tmp_path / "out" / "mobile_optimized.ptl").is_file()
 
 
 def test_command_says_when_nothing_was_compared(

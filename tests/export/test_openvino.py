@@ -162,6 +162,10 @@ def test_a_file_that_differs_is_not_kept(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(ParityError, match="finds other objects than the model"):
         export_model(model, cfg, tmp_path / "out", "openvino", score_threshold=0.3, **options)
     assert not (tmp_path / "out").exists()
+    options["keep_different"] = True
+    report = export_model(model, cfg, tmp_path / "out", "openvino", score_threshold=0.3, **options)
+    assert not report.passed
+    assert read_description(tmp_path / "out" / "model.xml").format == "openvino"
 
 
 @pytest.mark.slow

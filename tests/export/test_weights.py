@@ -196,6 +196,9 @@ def test_rounding_that_harms_is_refused(tmp_path: Path) -> None:
         export_model(model, thin_config(), tmp_path, weights="int8")
     assert (tmp_path / "mobile_optimized.ptl").read_text() == "an earlier file"
     assert export_model(model, thin_config(), tmp_path, weights="half").passed
+    report = export_model(model, thin_config(), tmp_path, weights="int8", keep_different=True)
+    assert not report.passed
+    assert read_description(tmp_path / "mobile_optimized.ptl").weights == "int8"
 
 
 @pytest.mark.usefixtures("few_images")

@@ -24,6 +24,7 @@ def export_onnx(
     path: Path,
     images: Sequence[Tensor],
     layout: str = "single",
+    keep_different: bool = False,
 ) -> ParityReport:
     """Write a model as an ONNX file, and compare the file with the model before it is kept.
 
@@ -35,6 +36,7 @@ def export_onnx(
         path: The file to write.
         images: To compare on: each (3, H, W) float, raw pixels in the order of the model.
         layout: See :data:`d2seg.export.batched.layouts.LAYOUTS`.
+        keep_different: Keep the file also where it finds other objects.
 
     Returns:
         How the file compares with the model.
@@ -49,7 +51,8 @@ def export_onnx(
     with replace_when_complete(path) as temporary:
         save_onnx(module, temporary, description)
         flip = needs_flip(model, description.input_order)
-        return verify_runner(model, load_onnx(temporary), images, flip)
+        run = load_onnx(temporary)
+        return verify_runner(model, run, images, flip, keep_different=keep_different)
 
 
 def lay_out(

@@ -33,6 +33,7 @@ def export_openvino(
     images: Sequence[Tensor],
     layout: str = "single",
     calibration: Sequence[Tensor] = (),
+    keep_different: bool = False,
 ) -> ParityReport:
     """Write a model as an OpenVINO file, and compare the file with the model before it is kept.
 
@@ -45,6 +46,7 @@ def export_openvino(
         images: To compare on: each (3, H, W) float, raw pixels in the order of the model.
         layout: See :data:`d2seg.export.batched.layouts.LAYOUTS`.
         calibration: Likewise, to measure the ranges of activations on for int8.
+        keep_different: Keep the file also where it finds other objects.
 
     Returns:
         How the file compares with the model.
@@ -72,7 +74,7 @@ def export_openvino(
     with openvino_files(path) as (graph, weights):
         save_openvino(converted, description, graph, weights)
         run = load_openvino(graph, weights=weights)
-        return verify_runner(model, run, images, flip, tolerances)
+        return verify_runner(model, run, images, flip, tolerances, keep_different)
 
 
 def convert(module: Any) -> Any:

@@ -35,6 +35,7 @@ def export_pte(
     images: Sequence[Tensor],
     samples: Sequence[Tensor],
     canvas_hw: tuple[int, int] | None = None,
+    keep_different: bool = False,
 ) -> ParityReport:
     """Write a model as an ExecuTorch file, and compare the file with the model before it is kept.
 
@@ -48,6 +49,7 @@ def export_pte(
         samples: Likewise, to measure the ranges of activations on for int8.
         canvas_hw: Height and width of the file's input; by default a square with the edge that the
             model was tested with.
+        keep_different: Keep the file also where it finds other objects.
 
     Returns:
         How the file compares with the model, on the images resized to fit it. The model pads them
@@ -75,7 +77,7 @@ def export_pte(
     )
     # Before minutes are spent on the file, and so that only rounding is left to explain that an
     # int8 one differs.
-    require_passed(compare(run=Letterboxed(static, description)))
+    require_passed(compare(run=Letterboxed(static, description)), keep_different)
     stored: nn.Module = static
     if description.weights == "int8":
         fitted = [fit_canvas(sample, size_hw) for sample in samples]
@@ -83,7 +85,8 @@ def export_pte(
     with replace_when_complete(path) as temporary:
         save_pte(stored, inputs[0], temporary, description)
         tolerances = TOLERANCES["fp32"] if stored is static else INT8_ARITHMETIC
-        return require_passed(compare(run=load_pte(temporary), tolerances=tolerances))
+        report = compare(run=load_pte(temporary), tolerances=tolerances)
+        return require_passed(report, keep_different)
 
 
 def describe_static(
