@@ -2,10 +2,12 @@
 
 Between two rows of a mask, bilinear interpolation changes linearly from top to bottom. It is enough
 to know at which height a column of pixels reaches the threshold, and whether it rises or falls
-there; a pixel is then one comparison of its height. That is done in one thread, which is limited by
-writing the result: threads would only wait for each other.
+there; a pixel is then one comparison of its height. What takes time is to write the result, whose
+pages the system provides when they are first written to. Each mask is one thread's work, so that
+threads do not wait for each other.
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,9 @@ from torch import Tensor
 
 _FEW_PIXELS = 2**17
 """So few are compared at once, each with a copy of what its row is compared with."""
+
+_WORTH_THREADS = 2**24
+"""Pixels of all masks from which on several threads paste them."""
 
 
 @torch.jit.unused
@@ -31,16 +36,27 @@ def paste_by_crossings(
         threshold: Above 0.
     """
     ringed = np.pad(masks.detach().float().numpy(), ((0, 0), (1, 1), (1, 1)))
-    corners = boxes.detach().double().tolist()
-    for mask, box, (x0, y0, x1, y1), target in zip(
-        ringed, corners, windows, pasted.numpy(), strict=True
-    ):
+    corners: list[list[float]] = boxes.detach().double().tolist()
+    targets = pasted.numpy()
+
+    def paste(index: int) -> None:
+        x0, y0, x1, y1 = windows[index]
         if x1 <= x0 or y1 <= y0:
-            continue
-        columns = _cells(box[0], box[2], x0, x1, mask.shape[1] - 2)
-        rows = _cells(box[1], box[3], y0, y1, mask.shape[0] - 2)
+            return
+        mask, (left, top, right, bottom) = ringed[index], corners[index]
+        columns = _cells(left, right, x0, x1, mask.shape[1] - 2)
+        rows = _cells(top, bottom, y0, y1, mask.shape[0] - 2)
         if columns is not None and rows is not None:
-            _fill(mask, columns, rows, target[y0:y1, x0:x1], threshold)
+            _fill(mask, columns, rows, targets[index, y0:y1, x0:x1], threshold)
+
+    pixels = sum(max(0, x1 - x0) * max(0, y1 - y0) for x0, y0, x1, y1 in windows)
+    if pixels < _WORTH_THREADS or torch.get_num_threads() == 1:
+        for index in range(len(windows)):
+            paste(index)
+        return
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        for _ in pool.map(paste, range(len(windows))):
+            pass
 
 
 _Cells = tuple[NDArray[np.intp], NDArray[np.float32]]

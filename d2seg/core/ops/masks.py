@@ -1,10 +1,16 @@
 """Mask probabilities of regions: choosing the class and pasting into the image."""
 
+import math
+import mmap
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from d2seg.core.ops.crossings import paste_by_crossings
+
+_OWN_PAGES = 2**22
+"""Bytes from which on a result has pages of its own."""
 
 
 def mask_probabilities(logits: Tensor, classes: Tensor) -> Tensor:
@@ -118,8 +124,13 @@ def _zeros(shape: list[int], dtype: torch.dtype, device: torch.device) -> Tensor
 
 @torch.jit.unused
 def _untouched_zeros(shape: list[int], dtype: torch.dtype) -> Tensor:
-    kind = np.bool_ if dtype == torch.bool else np.uint8
-    return torch.from_numpy(np.zeros(shape, dtype=kind))  # torch.zeros writes them
+    size = math.prod(shape)
+    if size < _OWN_PAGES or not hasattr(mmap, "MAP_ANONYMOUS"):  # as on Windows
+        kind = np.bool_ if dtype == torch.bool else np.uint8
+        return torch.from_numpy(np.zeros(shape, dtype=kind))  # torch.zeros writes them
+    # NumPy would ask for pages of 2 MB, for which the system may have to make room first.
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def whole_pixel_corners(boxes: Tensor, side: int) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from d2seg.core.ops import crossings
+from d2seg.core.ops import masks as mask_ops
 from d2seg.core.ops.masks import axis_weights, paste_masks
 
 SIZE_HW = (90, 120)
@@ -61,6 +62,18 @@ def test_boxes_without_extent_give_no_pixels(box: list[float]) -> None:
 
 def test_a_box_far_larger_than_the_image_covers_it() -> None:
     assert paste_masks(torch.ones(1, 4, 4), torch.tensor([[-1e7, -1e7, 1e7, 1e7]]), SIZE_HW).all()
+
+
+@pytest.mark.parametrize("own_pages", [1, 2**40])
+def test_threads_and_pages_change_nothing(own_pages: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    begin = torch.rand(30, 2) * 60
+    boxes, masks = torch.cat([begin, begin + 50], dim=1), torch.rand(30, 28, 28)
+    expected = paste_masks(masks, boxes, SIZE_HW)
+    monkeypatch.setattr(crossings, "_WORTH_THREADS", 0)
+    monkeypatch.setattr(mask_ops, "_OWN_PAGES", own_pages)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    assert torch.equal(paste_masks(masks, boxes, SIZE_HW), expected)
+    assert paste_masks(masks[:0], boxes[:0], SIZE_HW).shape == (0, *SIZE_HW)
 
 
 def test_half_precision_and_gradients_are_taken() -> None:
