@@ -6,7 +6,7 @@ from typing import Any
 
 from d2seg.cli import benchmark_data, benchmark_parts, benchmark_predict
 from d2seg.cli.arguments import add_config_file, add_overrides
-from d2seg.cli.benchmark_options import TASKS, refuse_ignored, rounds_of, save
+from d2seg.cli.benchmark_options import TASKS, refuse_ignored, require_places, rounds_of, save
 from d2seg.cli.benchmark_plot import draw_comparisons
 from d2seg.cli.progress import show_round
 
@@ -97,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
     from d2seg.benchmark import limit_threads
 
     refuse_ignored(args)
+    require_places(args)
     tasks = {
         "features": _benchmark_features,
         "predict": benchmark_predict.run,

@@ -46,6 +46,20 @@ def refuse_ignored(args: argparse.Namespace) -> None:
         )
 
 
+def require_places(args: argparse.Namespace) -> None:
+    """Find out before anything is measured whether the results can be written.
+
+    Raises:
+        OSError: Nothing can be written there.
+    """
+    from d2seg.core.runtime.files import require_writable
+
+    for path in filter(None, (args.json, args.plot)):
+        if path.is_dir():
+            raise IsADirectoryError(f"'{path}' is a folder; name a file.")
+        require_writable(path.parent)
+
+
 def rounds_of(args: argparse.Namespace) -> "Rounds":
     """Return how often everything is timed.
 

@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         type=int,
         metavar=("H", "W"),
-        help="stretch the images to this size (default: 800 1333 for the default model)",
+        help="stretch the images to this size, which the model then resizes as its config says "
+        "(default: 800 1333 for the default model)",
     )
     group.add_argument(
         "--objects",

@@ -102,3 +102,16 @@ def test_wrong_usage_is_code_2(
         cli.main(["benchmark", *arguments])
     assert stop.value.code == 2
     assert complaint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--json", "--plot"])
+def test_where_nothing_can_be_written_nothing_is_measured(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    assert cli.main(["benchmark", "--task", "paste", option, str(tmp_path / "file" / "out")]) == 1
+    assert cli.main(["benchmark", "--task", "paste", option, str(tmp_path)]) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 2
+    assert "is a folder; name a file" in printed.err
