@@ -14,7 +14,7 @@ from d2seg.postprocess import paste_masks
 
 ONE_BY_ONE = "one by one"
 _SIDE, _THRESHOLD = 28, 0.5
-_ROUNDED = 1e-5
+_ROUNDED = 1e-6
 """Share of the masks' pixels that may lie so near the threshold that rounding decides."""
 
 

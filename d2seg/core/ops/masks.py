@@ -129,7 +129,13 @@ def _untouched_zeros(shape: list[int], dtype: torch.dtype) -> Tensor:
         kind = np.bool_ if dtype == torch.bool else np.uint8
         return torch.from_numpy(np.zeros(shape, dtype=kind))  # torch.zeros writes them
     # NumPy would ask for pages of 2 MB, for which the system may have to make room first.
-    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    try:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(
+            f"{shape[0]} masks of {shape[1]}x{shape[2]} pixels need {size / 1e9:.1f} GB of memory, "
+            "more than the system gives; paste fewer at a time."
+        ) from error
     return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 

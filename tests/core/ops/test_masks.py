@@ -91,3 +91,8 @@ def test_bands_of_rows_change_nothing() -> None:
     banded = paste_masks(masks, boxes, (40, 70), -1.0, pixels_at_once=150)
     assert whole.any()
     assert int((whole != banded).sum()) <= 2
+
+
+def test_masks_beyond_all_memory_are_named() -> None:
+    with pytest.raises(MemoryError, match="^1 masks of 8388608x8388608 pixels need 70368.7 GB"):
+        paste_masks(torch.ones(1, 4, 4), torch.tensor([[0.0, 0, 9, 9]]), (2**23, 2**23))
